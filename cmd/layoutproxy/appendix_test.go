@@ -15,7 +15,7 @@ type message struct{ text, hint string }
 type appendix struct {
 	// said contains every string literal of the program.
 	said map[string]bool
-	// messages are the texts that need a row: each error, and each advice without an error.
+	// messages are the texts that need a row: all errors, and advice that is printed without one.
 	messages []string
 	// advice maps each error to the advice that is printed with it.
 	advice map[string][]string
@@ -63,8 +63,7 @@ func (a *appendix) update(page string) string {
 		case m == nil:
 			lines = append(lines, line)
 		case !a.said[m[1]], a.hints[m[1]] && !slices.Contains(a.messages, m[1]):
-			// Drop the row: the program no longer has the message, or an error's row contains it as
-			// advice.
+			// Drop the row: the message is gone, or it is advice in the row of an error.
 		default:
 			there[m[1]] = true
 			lines = append(lines, a.row(m[1], m[2], m[3]))

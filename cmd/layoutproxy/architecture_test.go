@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Commands start no background jobs. Packages that also stop them do, such as internal/daemon.
+// Commands start no background jobs. Only packages that also stop these jobs do so, such as
+// internal/daemon.
 func TestCommandsStartNoGoroutine(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	layouttest.Try(t, err)
@@ -26,7 +27,7 @@ func TestCommandsStartNoGoroutine(t *testing.T) {
 		file, err := parser.ParseFile(set, name, nil, 0)
 		layouttest.Try(t, err)
 		for _, at := range goroutines(file) {
-			t.Errorf("%s: a command starts a goroutine, want none", set.Position(at))
+			t.Errorf("%s: a goroutine starts here, want none in commands", set.Position(at))
 		}
 	}
 	if commands < 8 {
@@ -59,12 +60,12 @@ func TestGoroutinesFindsEveryStart(t *testing.T) {
 		file, err := parser.ParseFile(token.NewFileSet(), "", "package p; func x() { "+body+" }", 0)
 		layouttest.Try(t, err)
 		if got := len(goroutines(file)); got != want {
-			t.Errorf("%s: found %d goroutines, want %d", body, got, want)
+			t.Errorf("goroutines(%q) found %d goroutines, want %d", body, got, want)
 		}
 	}
 }
 
-// The program does not contain gRPC, which would make it a tenth larger.
+// The program does not contain gRPC, which would make it 10 % larger.
 func TestProgramLinksNoGRPC(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	layouttest.Try(t, err)
@@ -74,7 +75,7 @@ func TestProgramLinksNoGRPC(t *testing.T) {
 	}
 	for _, p := range packages {
 		if strings.HasPrefix(p, "google.golang.org/grpc") {
-			t.Errorf("the program links %s; to see which package imports it: go list -deps -f '{{.ImportPath}}: {{.Imports}}' ./cmd/layoutproxy", p)
+			t.Errorf("the program links %s, want no gRPC; to see which package imports it: go list -deps -f '{{.ImportPath}}: {{.Imports}}' ./cmd/layoutproxy", p)
 			return
 		}
 	}

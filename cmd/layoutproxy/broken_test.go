@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// output runs a command. It returns its output, from both streams, and its exit status.
+// output runs a command. It returns what the command writes to both streams, and its exit status.
 func output(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	var out bytes.Buffer
@@ -39,11 +39,11 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 		// chunk is the text that every report must contain: the chunk to copy again, or the advice
 		// to copy the archive.
 		chunk string
-		// never is a chunk that never existed: no report may name it.
+		// never is a chunk that never existed, so no report may name it.
 		never string
 		// image is an image that the damage affects.
 		image string
-		// read is what verify reports about the tags; empty if it knows all tags.
+		// read is what verify reports about the tags of platform.tar, or "" if it knows all of them.
 		read string
 		// failed is whether a drop directory refuses the bundle, instead of waiting for the chunk.
 		failed bool
@@ -103,10 +103,10 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 			named := func(place, text string) {
 				t.Helper()
 				if !strings.Contains(text, "platform.tar") || !strings.Contains(text, test.chunk) {
-					t.Errorf("the output of %s does not name platform.tar and %s: %s", place, test.chunk, text)
+					t.Errorf("%s: got %q, want a text with platform.tar and %q", place, text, test.chunk)
 				}
 				if test.never != "" && strings.Contains(strings.ReplaceAll(text, `"chunk `, ""), test.never) {
-					t.Errorf("the output of %s names %s, which never existed: %s", place, test.never, text)
+					t.Errorf("%s: got %q, want a text without %q, which never existed", place, text, test.never)
 				}
 			}
 			for _, command := range []string{"list", "verify"} {
@@ -116,7 +116,7 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 					t.Errorf("exit status of %s is %d, want 3", command, status)
 				}
 				if command == "verify" && (!strings.Contains(text, test.read) || strings.Contains(text, "0 of ")) {
-					t.Errorf("verify does not report %q: %s", test.read, text)
+					t.Errorf("verify printed %q, want a text with %q", text, test.read)
 				}
 			}
 			imported, _ := output(t, "import", dir, "--store", t.TempDir())

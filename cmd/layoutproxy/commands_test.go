@@ -8,13 +8,13 @@ func TestCommandNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
 	for _, c := range root.Commands() {
 		if seen[c.Name()] {
-			t.Errorf("two commands have the name %s", c.Name())
+			t.Errorf("two commands have the name %s, want one", c.Name())
 		}
 		seen[c.Name()] = true
 	}
 	for _, name := range []string{"serve", "list", "verify", "ready", "push", "import", "mirror-config", "doctor", "version"} {
 		if !seen[name] {
-			t.Errorf("command %s is missing", name)
+			t.Errorf("newRoot() has no command %s, want one", name)
 		}
 	}
 }

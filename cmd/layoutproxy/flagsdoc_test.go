@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// docs/configuration.md explains every setting of serve. It explains nothing that is not a setting.
+// docs/configuration.md explains every setting of serve, and no setting that does not exist.
 func TestConfigurationPageHasEverySetting(t *testing.T) {
 	page, err := os.ReadFile("../../docs/configuration.md")
 	layouttest.Try(t, err)
@@ -30,12 +30,12 @@ func TestConfigurationPageHasEverySetting(t *testing.T) {
 	for _, m := range regexp.MustCompile("`--([a-z0-9-]+)").FindAllStringSubmatch(table, -1) {
 		shown[m[1]] = true
 		if _, ok := schema.Properties[m[1]]; !ok && m[1] != "config" && m[1] != "check-config" && m[1] != "output" {
-			t.Errorf("docs/configuration.md explains --%s, but serve has no such setting", m[1])
+			t.Errorf("docs/configuration.md explains --%s, want only settings of serve", m[1])
 		}
 	}
 	for name := range schema.Properties {
 		if !shown[name] {
-			t.Errorf("docs/configuration.md does not explain --%s: add it to a table below \"All settings\"", name)
+			t.Errorf("docs/configuration.md does not explain --%s, want an explanation: add it to a table below \"All settings\"", name)
 		}
 	}
 }

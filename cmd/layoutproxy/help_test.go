@@ -25,26 +25,26 @@ func checkWidth(t *testing.T, name, help string) {
 	t.Helper()
 	for line := range strings.Lines(help) {
 		if utf8.RuneCountInString(strings.TrimRight(line, "\n")) > 100 {
-			t.Errorf("%s --help has a line of more than 100 columns: %s", name, line)
+			t.Errorf("%s --help: got the line %q, want at most 100 columns", name, line)
 		}
 	}
 }
 
 // The help of each command has an example, and no line is wider than 100 columns. The help of
-// verify says nothing about pushing.
+// verify has no flags that are for push only.
 func TestHelpHasExamplesAndFits(t *testing.T) {
 	root, _ := newRoot()
 	for _, c := range root.Commands() {
 		text := helpOf(t, c.Name())
 		if _, examples, _ := strings.Cut(text, "\nExamples:\n"); !strings.Contains(examples, "  layoutproxy "+c.Name()) {
-			t.Errorf("%s --help has no example", c.Name())
+			t.Errorf("%s --help has no example, want at least one", c.Name())
 		}
 		checkWidth(t, c.Name(), text)
 	}
 	checkWidth(t, root.Name(), helpOf(t))
 	for line := range strings.Lines(helpOf(t, "verify")) {
 		if strings.Contains(strings.ToLower(line), "push only") {
-			t.Errorf("verify --help mentions a push: %s", line)
+			t.Errorf("verify --help: got the line %q, want none about push", line)
 		}
 	}
 }
@@ -54,11 +54,11 @@ func TestHelpOfServeNamesGroupsAndVariables(t *testing.T) {
 	text := helpOf(t, "serve")
 	for _, group := range []string{"\nAddresses:\n", "\nPush to another registry:\n", "\nOutput:\n"} {
 		if !strings.Contains(text, group) {
-			t.Errorf("the help of serve has no group %q", group)
+			t.Errorf("serve --help has no group %q, want one", group)
 		}
 	}
 	if strings.Contains(text, "\nFlags:\n") {
-		t.Error("a flag of serve is in no group: add it to flagGroups in internal/settings")
+		t.Error("serve --help has the group Flags, want each flag in another group: add the flag to flagGroups in internal/settings")
 	}
 	root, _ := newRoot()
 	serve, _, err := root.Find([]string{"serve"})
@@ -66,7 +66,7 @@ func TestHelpOfServeNamesGroupsAndVariables(t *testing.T) {
 	serve.Flags().VisitAll(func(f *pflag.Flag) {
 		variable := "$LAYOUTPROXY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")) + "]"
 		if f.Name != "help" && !strings.Contains(text, variable) {
-			t.Errorf("the help of --%s does not name its environment variable %s", f.Name, variable)
+			t.Errorf("serve --help: the text for --%s does not contain %s, want the environment variable", f.Name, variable)
 		}
 	})
 }

@@ -44,17 +44,17 @@ func TestHostileTextIsPrintable(t *testing.T) {
 		run(t.Context(), args, &stdout, &stderr)
 		for _, out := range []string{stdout.String(), stderr.String()} {
 			if i := strings.IndexFunc(out, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' || r == 0x7f }); i >= 0 {
-				t.Errorf("layoutproxy %q prints a control character: %q", args, out[max(0, i-40):min(len(out), i+40)])
+				t.Errorf("layoutproxy %q prints %q, want no control characters", args, out[max(0, i-40):min(len(out), i+40)])
 			}
 			if strings.Contains(out, "\ncomplete: 1 tag") {
-				t.Errorf("layoutproxy %q prints text from the bundle as its own line:\n%s", args, out)
+				t.Errorf("layoutproxy %q: want no line that is a text from the bundle, got\n%s", args, out)
 			}
 			if strings.Contains(out, "-1 ") {
-				t.Errorf("layoutproxy %q prints a negative number:\n%s", args, out)
+				t.Errorf("layoutproxy %q: want no negative number, got\n%s", args, out)
 			}
 		}
 		if stdout.Len()+stderr.Len() == 0 {
-			t.Errorf("layoutproxy %q prints nothing", args)
+			t.Errorf("layoutproxy %q prints nothing, want a result or an error", args)
 		}
 	}
 }

@@ -65,8 +65,8 @@ func (f fromLineStart) Write(p []byte) (int, error) {
 	return max(0, n-1), err
 }
 
-// hide ends the display that show started. end must abort the bars that are still running. Other
-// writes wait meanwhile: a line that is written above ended bars would be lost.
+// hide ends the display that show started. The function end must abort the bars that are
+// still running. Meanwhile, Write waits: a line that is written above ended bars would be lost.
 func (c *Console) hide(bars *mpb.Progress, end func()) {
 	if bars == nil {
 		return

@@ -18,8 +18,8 @@ type Phases struct {
 	mu      sync.Mutex
 	current *Progress
 	ended   bool
-	loose   int64     // bytes that were read in phases without a known total
-	logged  time.Time // when the value of loose was last logged
+	loose   int64     // number of bytes read in phases without a known total
+	logged  time.Time // when loose was last logged
 }
 
 // NewPhases returns a [Phases]. It shows nothing until the first phase begins.

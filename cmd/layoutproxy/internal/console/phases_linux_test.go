@@ -53,7 +53,7 @@ func TestStopEndsBarsWhileFetching(t *testing.T) {
 	select {
 	case <-stopped:
 	case <-time.After(time.Minute):
-		t.Fatal("Stop waited for the blob that was being fetched")
+		t.Fatal("Stop during a fetch did not return within a minute, want it not to wait for the fetch")
 	}
 	late := w.Fetch("modules/late", 50<<20)
 	late.Add(1 << 20)
@@ -63,6 +63,6 @@ func TestStopEndsBarsWhileFetching(t *testing.T) {
 	w.Stop()
 	tty.Close()
 	if text := <-wrote; strings.Contains(text, "late") || strings.Contains(text, "writing") {
-		t.Errorf("the terminal shows %q after Stop", text)
+		t.Errorf("the terminal shows %q, want nothing that began after Stop (late, writing)", text)
 	}
 }

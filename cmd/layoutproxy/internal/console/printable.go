@@ -73,13 +73,13 @@ func writeFirst(out *bytes.Buffer, b []byte) int {
 		out.Write(b[:n])
 		return n
 	}
-	for _, unit := range utf16.AppendRune(nil, r) { // JSON uses the same escape.
+	for _, unit := range utf16.AppendRune(nil, r) { // JSON also writes such a character as UTF-16.
 		fmt.Fprintf(out, `\u%04x`, unit)
 	}
 	return n
 }
 
-// isPrintable reports whether b surely needs no escapes. It may return false for printable text.
+// isPrintable reports whether b consists of printable ASCII, and so needs no escapes.
 func isPrintable(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\n' && c != '\t' || c >= 0x7f {

@@ -52,17 +52,17 @@ func FuzzPrintable(f *testing.F) {
 		at := min(int(cut), len(text))
 		got := printed(text[:at], text[at:])
 		if whole := printed(text); got != whole {
-			t.Errorf("%q is printed as %[3]q when it is written in two pieces (cut at %[2]d), but as %[4]q in one piece", text, at, got, whole)
+			t.Errorf("%q, written in two pieces (cut at %d), is printed as %q, want %q, as in one piece", text, at, got, whole)
 		}
 		left := got
 		for _, s := range sequences() {
 			left = strings.ReplaceAll(left, s, "")
 		}
 		if strings.IndexFunc(left, hidden) >= 0 {
-			t.Errorf("%q is printed with hidden characters: %q", text, got)
+			t.Errorf("%q is printed as %q, want no hidden characters", text, got)
 		}
 		if strings.IndexFunc(text, hidden) < 0 && got != text {
-			t.Errorf("the printable text %q is printed as %q", text, got)
+			t.Errorf("the printable text %q is printed as %q, want it unchanged", text, got)
 		}
 		data, err := json.Marshal(text)
 		if err != nil {
@@ -70,7 +70,7 @@ func FuzzPrintable(f *testing.F) {
 		}
 		var back string
 		if err := json.Unmarshal([]byte(printed(string(data), "\n")), &back); err != nil || back != text {
-			t.Errorf("the JSON of %q decodes to %q (error: %v)", text, back, err)
+			t.Errorf("the printed JSON of %q decodes to %q (error: %v), want the same text", text, back, err)
 		}
 	})
 }

@@ -50,15 +50,15 @@ func (p *Progress) Begin(_ int, bytes int64) {
 		p.lines.Go(p.logLines)
 		return
 	}
-	// Set the total only after AddBar. A bar that has reached its total ends, and takes the lines
-	// above it from the terminal.
+	// AddBar gets 0, and SetTotal the real total: a bar that has reached a total set by AddBar ends
+	// at once, and removes the lines above it from the terminal.
 	p.bar = p.bars.AddBar(0,
 		mpb.PrependDecorators(decor.Name(p.what, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f", decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1000(0), "% .1f"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
 	p.bar.SetTotal(bytes, false)
 }
 
-// Read adds n to the bytes that are done. A negative n takes bytes back.
+// Read adds n to the number of bytes that are done. n may be negative.
 func (p *Progress) Read(n int) {
 	done := p.done.Add(int64(n))
 	if p.bar != nil {

@@ -22,11 +22,11 @@ func TestProgressAsLogLines(t *testing.T) {
 	told := lines.Len()
 	time.Sleep(5 * time.Millisecond)
 	if lines.Len() != told {
-		t.Error("Progress has logged a line after Stop")
+		t.Error("Progress logged a line after Stop, want none")
 	}
 	line := lines.All()[1]
 	fields := line.ContextMap()
 	if line.Message != "verifying" || fields["done"] != "1.0 MB" || fields["of"] != "4.0 MB" || fields["rate"] == nil || fields["left"] == nil {
-		t.Errorf("%s %v", line.Message, fields)
+		t.Errorf("the second log line is %q with %v, want \"verifying\" with done 1.0 MB, of 4.0 MB, rate and left", line.Message, fields)
 	}
 }

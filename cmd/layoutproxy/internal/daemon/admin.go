@@ -19,8 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// adminHandler returns the handler of the admin address. All paths that it does not know go to
-// page, the web page.
+// adminHandler returns the handler of the admin address. page, the web page, handles all paths that
+// are not listed here.
 func (s *Daemon) adminHandler(page http.Handler, metrics prometheus.Gatherer) http.Handler {
 	router := mux.NewRouter()
 	read, write := []string{http.MethodGet, http.MethodHead}, []string{http.MethodPost}
@@ -84,11 +84,11 @@ type Status struct {
 	// Scrub is nil without --scrub.
 	Scrub *page.Scrub `json:"scrub"`
 	Disks []page.Disk `json:"disks"`
-	// Checked is whether this generation is checked. Until then, there may be more problems.
+	// Checked is whether the check of this generation has ended. Before, Problems may be incomplete.
 	Checked bool `json:"checked"`
 	// Ready is nil until the verdicts on the platform versions are known.
 	Ready []versionVerdict `json:"ready"`
-	// Refused counts requests for listed content that a problem made unavailable.
+	// Refused counts requests for content that layoutproxy lists, but cannot serve.
 	Refused int64 `json:"refused"`
 }
 

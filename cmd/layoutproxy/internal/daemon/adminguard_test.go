@@ -64,7 +64,7 @@ func TestAdminRequiresLogin(t *testing.T) {
 					t.Errorf("%s %s with the password %q: status %d, want %d", method, path, password, w.Code, want)
 				}
 				if want == http.StatusUnauthorized && (w.Header().Get("WWW-Authenticate") != `Basic realm="layoutproxy"` || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain")) {
-					t.Errorf("%s %s: the refusal has the wrong headers: %v", method, path, w.Header())
+					t.Errorf("%s %s: headers are %v, want plain text and a WWW-Authenticate header with the realm layoutproxy", method, path, w.Header())
 				}
 			}
 		}
@@ -101,10 +101,10 @@ func TestAdminRefusesOtherSites(t *testing.T) {
 		w := httptest.NewRecorder()
 		guarded.ServeHTTP(w, req)
 		if w.Code != c.want {
-			t.Errorf("%+v: got status %d", c, w.Code)
+			t.Errorf("%+v: got status %d, want %d", c, w.Code, c.want)
 		}
 		if w.Header().Get("Access-Control-Allow-Origin") != "" {
-			t.Error("pages of other sites may read the answer")
+			t.Errorf("%+v: got an Access-Control-Allow-Origin header, want none", c)
 		}
 	}
 }
@@ -179,22 +179,22 @@ func TestAdminTLSAndLogin(t *testing.T) {
 		{"/healthz", "", "", 200}, {"/readyz", "", "", 200}, {"/status", "", "", 401}, {"/status", "ann", "secret", 200}, {"/status", "ann", "x", 401},
 	} {
 		if got := get(c.path, c.user, c.password); got != c.want {
-			t.Errorf("%+v: got status %d", c, got)
+			t.Errorf("%+v: got status %d, want %d", c, got, c.want)
 		}
 	}
 	if got := registrytest.StatusOf("http://" + registry + "/v2/"); got != http.StatusOK {
-		t.Errorf("the registry, which has neither TLS nor a login, answers %d", got)
+		t.Errorf("the registry, without TLS and login: got status %d, want 200", got)
 	}
 	layouttest.Try(t, os.Rename(users(t, "bob", "other"), login))
 	layouttest.Eventually(t, "the new user can log in", func() bool { return get("/status", "bob", "other") == http.StatusOK })
 	if got := get("/status", "ann", "secret"); got != http.StatusUnauthorized {
-		t.Errorf("a removed user gets status %d, want 401", got)
+		t.Errorf("a removed user got status %d, want 401", got)
 	}
 	writePair(t, dir, "admin2", ca)
 	layouttest.Eventually(t, "the server uses the new certificate", func() bool { return servedName(t, admin) == "admin2" })
 }
 
-// --check-config reports wrong admin flags and unusable files, so before the server listens.
+// Check, that is, --check-config, reports wrong admin flags and unusable files.
 func TestAdminFlagsAreChecked(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	for name, c := range map[string]struct {
@@ -210,7 +210,7 @@ func TestAdminFlagsAreChecked(t *testing.T) {
 	} {
 		err := Check(Options{Settings: settingsOf(t, append(c.args, t.TempDir())...), Log: zap.NewNop()})
 		if err == nil || !strings.Contains(err.Error(), c.want) || (exit.Status(err) == 2) != c.usage {
-			t.Errorf("%s: got the error %v", name, err)
+			t.Errorf("%s: got the error %v, want %q (usage error: %t)", name, err, c.want, c.usage)
 		}
 	}
 }

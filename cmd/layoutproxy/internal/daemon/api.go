@@ -69,7 +69,7 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 	return forwarded(&flags.Clients, handler)
 }
 
-// guarded returns the registry. It requires a login or a token if the flags say so.
+// guarded returns the handler of the registry, with the login or token that the flags require.
 func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	options := registry.Options{Refused: s.refusals.add, Warnings: s.live.warningsNow, Private: flags.On(), Reachable: s.reach.Wait}
 	if s.flags.S3.Redirect {
@@ -155,7 +155,7 @@ type refusals struct {
 	seen map[string]bool
 }
 
-// maxSeen limits how many digests are remembered as logged. Further ones are not logged.
+// maxSeen is the maximum number of digests that are logged.
 const maxSeen = 1000
 
 func newRefusals(log *zap.Logger) *refusals {

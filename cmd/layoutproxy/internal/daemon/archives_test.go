@@ -32,7 +32,7 @@ func readStatus(t *testing.T, admin string) (s statusDoc) {
 	body, err := io.ReadAll(resp.Body)
 	layouttest.Try(t, err)
 	if err := json.Unmarshal(body, &s); err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("/status answers %s (error: %v): %s", resp.Status, err, body)
+		t.Fatalf("/status: got %s, error %v, body %s; want 200 and JSON", resp.Status, err, body)
 	}
 	return s
 }
@@ -95,7 +95,7 @@ func TestChangedArchivesAreServed(t *testing.T) {
 					layouttest.Eventually(t, "/status reports the archive as incomplete", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
 				}
 				if i < len(chunks)-1 && has("modules/b", "v1") {
-					t.Error("a tag is served before all chunks of its archive are there")
+					t.Errorf("after %d of %d chunks, a tag of the archive is served, want 404", i+1, len(chunks))
 				}
 			}
 			layouttest.Eventually(t, "the complete chunk set is served", func() bool { return has("modules/b", "v1") })

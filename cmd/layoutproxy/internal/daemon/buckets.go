@@ -41,7 +41,7 @@ func monitored(m *outage.Monitor, o layoutstore.Options) layoutstore.Options {
 const bucketLogEvery = 10 * time.Second
 
 // open opens the sources. If a bucket does not answer, open waits, because the object store may
-// still be starting. Without rescans it does not wait. If a bucket refuses the requests, open fails
+// still be starting. If rescan is 0, it does not wait. If a bucket refuses the requests, open fails
 // at once, because then the configuration is wrong.
 func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore.Options, rescan time.Duration) (tree *layoutstore.Tree, err error) {
 	probing, stop := context.WithCancel(ctx)

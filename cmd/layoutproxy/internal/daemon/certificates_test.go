@@ -121,14 +121,14 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 		})
 	}
 	if name := servedName(t, registry); name != "one" {
-		t.Errorf("the server has the certificate of %q, want that of \"one\"", name)
+		t.Errorf("the server has a certificate for %q, want \"one\"", name)
 	}
 	layouttest.Try(t, os.Symlink("two", link+".new"))
 	layouttest.Try(t, os.Rename(link+".new", link))
-	layouttest.Eventually(t, "the server uses the certificate that the link leads to", func() bool { return servedName(t, registry) == "two" })
+	layouttest.Eventually(t, "the server uses the certificate that the changed link leads to", func() bool { return servedName(t, registry) == "two" })
 
-	// This overwrites the certificate first, and then its key. Until both match, the server keeps
-	// the previous pair.
+	// Overwrite the certificate first, and then its key. Until the two match, the server keeps the
+	// previous pair.
 	other := t.TempDir()
 	writePair(t, other, "three", ca)
 	cert, err := os.ReadFile(filepath.Join(other, "cert"))
@@ -137,7 +137,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 	layouttest.Try(t, err)
 	layouttest.Try(t, os.WriteFile(filepath.Join(link, "cert"), cert, 0o644))
 	if name := servedName(t, registry); name != "two" {
-		t.Errorf("the server has the certificate of %q, want that of \"two\", because the new key is not yet written", name)
+		t.Errorf("the server has a certificate for %q, want \"two\" until the new key is written", name)
 	}
 	layouttest.Try(t, os.WriteFile(filepath.Join(link, "key"), key, 0o600))
 	layouttest.Eventually(t, "the server uses the certificate that was overwritten", func() bool { return servedName(t, registry) == "three" })
@@ -167,10 +167,10 @@ func TestClientCertificateIsRequired(t *testing.T) {
 		t.Error(err)
 	}
 	if ask() == nil {
-		t.Error("a client without a certificate is not refused")
+		t.Error("a client without a certificate: got no error, want a refusal")
 	}
 	if ask(bad) == nil {
-		t.Error("a client with a certificate of an unknown authority is not refused")
+		t.Error("a client with a certificate of an unknown authority: got no error, want a refusal")
 	}
 	layouttest.Try(t, os.WriteFile(authorities, stranger.pem, 0o644))
 	layouttest.Eventually(t, "the server accepts only the new authority", func() bool { return ask(bad) == nil && ask(good) != nil })
@@ -192,7 +192,7 @@ func TestInvalidTLSFilesAreRefused(t *testing.T) {
 		"missing --client-ca file":      {Cert: cert, Key: key, ClientCA: key + "x"},
 	} {
 		if _, err := newTLS(nil, "", f); err == nil {
-			t.Errorf("%s: newTLS returned no error", name)
+			t.Errorf("%s: newTLS returned no error, want one", name)
 		}
 	}
 	for name, args := range map[string][]string{

@@ -45,7 +45,7 @@ type Options struct {
 type Daemon struct {
 	log     *zap.Logger
 	version string
-	// flags and sources stay as they were at the start.
+	// flags and sources are those of the start. A reload does not change them.
 	flags    *settings.Serve
 	sources  []string
 	live     *liveTree
@@ -58,9 +58,9 @@ type Daemon struct {
 	reloaded prometheus.Gauge
 	// pulls serves the registry, with the login that the current configuration requires.
 	pulls atomic.Pointer[http.Handler]
-	// private is whether pulls requires a login.
+	// private is whether the handler in pulls requires a login.
 	private bool
-	// drop, follower, prunes and scrub are nil if the flags do not ask for them.
+	// drop, follower, prunes and scrub are nil if the flags do not enable them.
 	drop       *drop.Drop
 	follower   *follower
 	prunes     *pruner
@@ -72,12 +72,12 @@ type Daemon struct {
 	stuckAfter time.Duration
 }
 
-// requestPatience is how long a request waits for a disk. A disk that spins up needs less; clients
-// wait longer.
+// requestPatience is how long a request waits for a disk. A sleeping disk spins up sooner, and
+// clients give up later.
 const requestPatience = 15 * time.Second
 
-// New scans the sources, listens on the addresses and writes the address file. If ctx ends, the
-// scan ends.
+// New scans the sources, listens on the addresses and writes the address file. If ctx ends during
+// the scan, New fails.
 func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := o.Settings.Check(); err != nil {
 		return nil, err

@@ -23,6 +23,6 @@ func TestExampleConfigurationIsValid(t *testing.T) {
 	flags := settingsOf(t, "--config", file)
 	layouttest.Try(t, Check(Options{Settings: flags, Log: zap.NewNop()}))
 	if len(flags.Config.Sources) < 2 || len(flags.Config.Roots) == 0 || !flags.TLS.On() {
-		t.Errorf("sources, roots or TLS are missing in the settings of the example: %+v", flags)
+		t.Errorf("docs/config.example.yaml: got %+v, want at least two sources, roots and TLS", flags)
 	}
 }

@@ -47,7 +47,7 @@ func TestPullsDuringImports(t *testing.T) {
 			return err
 		}
 		if got := digest.FromBytes(body).String(); got != d {
-			return fmt.Errorf("the response for %s has the digest %s in its header, but its body has the digest %s", tag, d, got)
+			return fmt.Errorf("manifest %s: got the digest %s in the header, want %s, the digest of the body", tag, d, got)
 		}
 		for _, blob := range blobsOf(t, body) {
 			body, _, err := fetch(client, "http://"+registry+"/v2/modules/one/blobs/"+blob.String())
@@ -55,7 +55,7 @@ func TestPullsDuringImports(t *testing.T) {
 				return err
 			}
 			if got := digest.FromBytes(body); got != blob {
-				return fmt.Errorf("got a blob with the digest %[2]s for %[1]s", blob, got)
+				return fmt.Errorf("blob %s: the body has the digest %s, want the requested digest", blob, got)
 			}
 		}
 		return nil
@@ -76,7 +76,7 @@ func TestPullsDuringImports(t *testing.T) {
 					tag = fmt.Sprintf("v%d", int64(n)%(latest.Load()+1))
 				}
 				if err := pull(tag); err != nil {
-					t.Errorf("pulling %s: %v", tag, err)
+					t.Errorf("pulling %s: got the error %v, want none", tag, err)
 					return
 				}
 				pulls.Add(1)
@@ -111,7 +111,7 @@ func fetch(client *http.Client, url string) ([]byte, string, error) {
 func blobsOf(t *testing.T, manifest []byte) (blobs []digest.Digest) {
 	refs, err := closure.Parse(manifest)
 	if err != nil || len(refs.Blobs) < 3 {
-		t.Errorf("parsing a manifest of at least three blobs failed (error: %v): %s", err, manifest)
+		t.Errorf("closure.Parse(%s): got %d blobs and the error %v, want at least 3 blobs", manifest, len(refs.Blobs), err)
 	}
 	for _, r := range refs.Blobs {
 		blobs = append(blobs, r.Digest)

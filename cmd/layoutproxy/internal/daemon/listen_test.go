@@ -14,7 +14,7 @@ func TestHintForPortInUse(t *testing.T) {
 		{"registry", "[::1]:80", "if another program uses the port"},
 	} {
 		if got := listenHint(test.name, test.address); !strings.Contains(got, test.want) {
-			t.Errorf("the hint for the %s address %s is %q", test.name, test.address, got)
+			t.Errorf("listenHint(%q, %q) = %q, want a hint with %q", test.name, test.address, got, test.want)
 		}
 	}
 }

@@ -23,7 +23,7 @@ broken line
 `
 	want := []mapping{{0x400000, 0xee9000}, {0xee9000, 0x1af3000}}
 	if got := programMappings(maps, "/opt/layout proxy"); !slices.Equal(got, want) {
-		t.Errorf("programMappings returns %x, want %x", got, want)
+		t.Errorf("programMappings() = %x, want %x", got, want)
 	}
 }
 
@@ -32,7 +32,7 @@ func TestGiveBackFreesProgramPages(t *testing.T) {
 	before := residentProgram(t)
 	giveBack()
 	if after := residentProgram(t); after >= before {
-		t.Errorf("giveBack freed no pages of the program: %d KiB are in memory afterwards, %d KiB were before", after, before)
+		t.Errorf("after giveBack, %d KiB of the program are in memory, want less than before: %d KiB", after, before)
 	}
 }
 

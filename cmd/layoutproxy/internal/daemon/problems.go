@@ -87,7 +87,7 @@ func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
 			Reason: "the storage does not answer in time, so the list shows the problems that were known before: check the disk, or the network to it"})
 	}
 	if err := l.watcher.Failure(); err != nil {
-		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.paths()[0], Harmless: true, // a rescan finds changes
+		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.paths()[0], Harmless: true, // periodic rescans still find changes
 			Reason: err.Error() + ": the sources cannot be watched, so layoutproxy notices changes only at the periodic rescan (--rescan): raise fs.inotify.max_user_watches or fs.inotify.max_user_instances"})
 	}
 	return found

@@ -61,7 +61,7 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 		return true, err
 	}
 	if got := digest.FromBytes(body).String(); got != d {
-		return true, fmt.Errorf("the response for %s has the digest %s in its header, but its body has the digest %s", reference, d, got)
+		return true, fmt.Errorf("manifest %s: got the digest %s in the header, want %s, the digest of the body", reference, d, got)
 	}
 	refs, err := closure.Parse(body)
 	if err != nil {
@@ -78,7 +78,7 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 			return true, err
 		}
 		if got := digest.FromBytes(body); got != b.Digest {
-			return true, fmt.Errorf("got a blob with the digest %[2]s for %[1]s", b.Digest, got)
+			return true, fmt.Errorf("blob %s: the body has the digest %s, want the requested digest", b.Digest, got)
 		}
 	}
 	return true, nil
@@ -95,7 +95,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 	base := "http://" + registry + "/v2/app"
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 	var wg sync.WaitGroup
-	var oldest, latest, pulls, gone atomic.Int64 // oldest is the oldest version that every pull must find.
+	var oldest, latest, pulls, gone atomic.Int64 // Every pull of the version oldest or a later one must succeed.
 	done := make(chan struct{})
 	for c := range 8 {
 		wg.Go(func() {
@@ -115,7 +115,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 					continue // The disk is busy. Clients retry after 429.
 				}
 				if err != nil || !found && number >= oldest.Load() {
-					t.Errorf("pulling %s failed (tag found: %v, error: %v)", tag, found, err)
+					t.Errorf("pulling %s: got tag found %v, error %v; want the complete image, or no tag before version %d", tag, found, err, oldest.Load())
 					return
 				}
 				if pulls.Add(1); !found {
@@ -150,7 +150,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 	layouttest.Eventually(t, "the first version is removed", func() bool { found, _ := pullAll(client, base, "v1.0.0"); return !found })
 	close(done)
 	wg.Wait()
-	t.Logf("%d pulls; %d of them asked for versions that were removed", pulls.Load(), gone.Load())
+	t.Logf("%d pulls, %d of them of removed versions", pulls.Load(), gone.Load())
 	if pulls.Load() < 32 {
 		t.Errorf("got %d pulls, want at least 32", pulls.Load())
 	}
@@ -205,7 +205,7 @@ func TestDailyPrunes(t *testing.T) {
 		sleepTo(3, 31)
 		expect("after the set time", "pruned")
 		if s := p.status()[0]; s.Tags != 2 || s.Blobs == 0 || s.Bytes == 0 || s.Generation != 4 {
-			t.Errorf("unexpected outcome of the first prune: %+v", s)
+			t.Errorf("first prune: got %+v, want 2 tags, some blobs, some bytes and generation 4", s)
 		}
 		sleepTo(4, 2)
 		expect("after the grace period", "pruned", "removed")
@@ -222,7 +222,7 @@ func TestDailyPrunes(t *testing.T) {
 		sleepTo(72+5, 0)
 		expect("with a broken policy", "pruned", "removed", "nothing", "nothing", "failed")
 		if s := p.status()[4]; !strings.Contains(s.Detail, "policy.yaml") || s.Time.Sub(at.AddDate(0, 0, 3)) != time.Hour {
-			t.Errorf("unexpected outcome of the failed prune: %+v", s)
+			t.Errorf("failed prune: got %+v, want a Detail with policy.yaml, and a Time one hour after the set time", s)
 		}
 		metrics := prometheus.NewRegistry()
 		layouttest.Try(t, metrics.Register(p))
@@ -239,7 +239,7 @@ func TestDailyPrunes(t *testing.T) {
 			}
 		}
 		if values["layoutproxy_prunes_total pruned"] != 1 || values["layoutproxy_prunes_total nothing"] != 2 || values["layoutproxy_prunes_total failed"] == 0 || values["layoutproxy_pruned_bytes_total"] == 0 {
-			t.Errorf("unexpected values of metrics: %v", values)
+			t.Errorf("metrics are %v, want 1 prune pruned, 2 nothing, some failed, and some pruned bytes", values)
 		}
 		cancel()
 		layouttest.Try(t, <-ended)

@@ -25,7 +25,7 @@ type liveTree struct {
 	patience time.Duration // How long a caller waits for the problems.
 	reading  atomic.Int64  // Number of goroutines that are reading the problems.
 
-	// known are the problems that were read last; warnings are the texts about them for clients.
+	// known are the problems that were read last. warnings are the texts that clients get about them.
 	known    atomic.Pointer[[]layoutstore.Problem]
 	warnings atomic.Pointer[[]string]
 
@@ -64,7 +64,7 @@ func (l *liveTree) rescan(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("cannot scan the sources", zap.Error(err))
 	}
-	// After a change, check frees memory later. Without a change, check does not run.
+	// After a change, check runs, and frees memory at its end.
 	if !change.Changed {
 		giveBack()
 	}

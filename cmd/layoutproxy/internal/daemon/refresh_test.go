@@ -108,7 +108,7 @@ func TestPullsDuringChanges(t *testing.T) {
 							return
 						}
 						if _, ok := published.Load(d); repo == "moving" && !ok {
-							t.Errorf("a client got the digest %s for moving:v1, which the tag never had", d)
+							t.Errorf("a client got the digest %s for moving:v1, want one that the tag has pointed to", d)
 						}
 						pulls.Add(1)
 					}
@@ -135,14 +135,14 @@ func TestPullsDuringChanges(t *testing.T) {
 			return string(body)
 		}
 		if first, again := generation(), generation(); first != again {
-			t.Errorf("the generation changed without a change of the sources: first %s, then %s", first, again)
+			t.Errorf("without a change of the sources, the generation is %s, want still %s", again, first)
 		}
 		http.DefaultClient.CloseIdleConnections()
 		layouttest.Eventually(t, "the last change is served", func() bool {
 			return registrytest.StatusOf(fmt.Sprintf("http://%s/v2/changing/manifests/generation-%d", registry, changes)) == 200
 		})
 		if code := registrytest.StatusOf("http://" + admin + "/metrics"); code != 200 {
-			t.Errorf("/metrics answers %d", code)
+			t.Errorf("/metrics: got status %d, want 200", code)
 		}
 		http.DefaultClient.CloseIdleConnections()
 		t.Logf("%d pulls during %d changes", pulls.Load(), changes)
@@ -178,7 +178,7 @@ func (c *puller) pull(repo string) (digest.Digest, error) {
 		return "", err
 	}
 	if digest.FromBytes(body) != said {
-		return "", fmt.Errorf("%s:v1 is damaged: its %d bytes do not have the digest %s", repo, len(body), said)
+		return "", fmt.Errorf("%s:v1: got %d bytes, want bytes with the digest %s of the header", repo, len(body), said)
 	}
 	for _, d := range blobDigests(body) {
 		blob, _, err := c.get(repo + "/blobs/" + string(d))
@@ -186,7 +186,7 @@ func (c *puller) pull(repo string) (digest.Digest, error) {
 			return "", err
 		}
 		if digest.FromBytes(blob) != d {
-			return "", fmt.Errorf("%s: blob %s is damaged: its %d bytes have a different digest", repo, d, len(blob))
+			return "", fmt.Errorf("%s: blob %s: got %d bytes, want bytes with this digest", repo, d, len(blob))
 		}
 	}
 	return said, nil
@@ -244,6 +244,6 @@ func TestNoWatchesLeftIsAProblem(t *testing.T) {
 	}
 	l.watch()
 	if found := l.problems(t.Context()); len(found) > 0 {
-		t.Errorf("got problems although watches are available again: %v", found)
+		t.Errorf("after watches became available again: got the problems %v, want none", found)
 	}
 }

@@ -125,7 +125,7 @@ func scrubMetrics(scrub *verify.Scrub) (all []prometheus.Collector) {
 	counter("unreadable_blobs_total", "Times that the scrub could not read a blob.", func(s verify.ScrubStats) int64 { return s.Failed })
 	counter("passes_total", "Passes over the whole tree that the scrub has completed.", func(s verify.ScrubStats) int64 { return s.Passes })
 	gauge("pass_bytes", "Bytes read in the current pass.", func(s verify.ScrubStats) int64 { return s.PassBytes })
-	gauge("pass_size_bytes", "Bytes to read in the current pass.", func(s verify.ScrubStats) int64 { return s.PassTotal })
+	gauge("pass_size_bytes", "Total number of bytes in the current pass, read or not.", func(s verify.ScrubStats) int64 { return s.PassTotal })
 	return all
 }
 

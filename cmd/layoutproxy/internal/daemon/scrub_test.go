@@ -11,8 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A scrub position is the same after it is written and read again, whatever file it was first read
-// from.
+// A position that was read from any scrub file stays the same if it is written and read again.
 func FuzzScrubPosition(f *testing.F) {
 	for _, s := range []string{
 		"", "{}", "null", `{"repository":"app","path":"/media/a.tar","entry":"app","digest":"sha256:00"}`,
@@ -26,7 +25,7 @@ func FuzzScrubPosition(f *testing.F) {
 		at := file.read(zap.NewNop())
 		file.write(zap.NewNop(), at)
 		if again := file.read(zap.NewNop()); again.Position != at.Position || !again.Ended.Equal(at.Ended) {
-			t.Fatalf("the file %q is read as %+v, but after writing and reading it again as %+v", data, at, again)
+			t.Fatalf("%q: after writing and reading the position again, got %+v, want %+v", data, again, at)
 		}
 	})
 }
@@ -39,7 +38,7 @@ func TestScrubStartsOverWithInvalidFile(t *testing.T) {
 	layouttest.WriteFile(t, string(long), append([]byte(`{"repository":"app"}`), make([]byte, maxScrubRecord)...))
 	for _, file := range []scrubFile{long, scrubFile(dir), scrubFile(filepath.Join(dir, "missing"))} {
 		if at := file.read(zap.NewNop()); at != (scrubRecord{verify.Position{}, time.Time{}}) {
-			t.Errorf("%s is read as %+v, want the start position", file, at)
+			t.Errorf("%s is read as %+v, want the position of the start", file, at)
 		}
 	}
 }
@@ -55,7 +54,7 @@ func TestScrubFileDependsOnWorkingDirectory(t *testing.T) {
 		first := scrubState("/cache", []string{test.source})
 		t.Chdir(t.TempDir())
 		if different := scrubState("/cache", []string{test.source}) != first; different != test.different {
-			t.Errorf("source %s: the scrub file depends on the working directory is %v, want %v", test.source, different, test.different)
+			t.Errorf("source %s: scrub file depends on the working directory: got %v, want %v", test.source, different, test.different)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func TestStatusSchemaMatchesProgram(t *testing.T) {
 	always := map[string]any{"": Status{}, "source": layoutstore.SourceStatus{}, "problem": layoutstore.Problem{}, "job": drop.Status{}, "prune": PruneStatus{}, "scrub": page.Scrub{},
 		"disk": page.Disk{}, "version": versionVerdict{}}
 	if len(schema.Defs) != len(full)-1 {
-		t.Errorf("the schema has %d definitions, want one per object of /status", len(schema.Defs))
+		t.Errorf("the schema has %d definitions, want %d: one per object of /status", len(schema.Defs), len(full)-1)
 	}
 	keys := func(v any) []string {
 		t.Helper()
@@ -60,10 +60,10 @@ func TestStatusSchemaMatchesProgram(t *testing.T) {
 			o = schema.Defs[name]
 		}
 		if want, got := keys(full[name]), slices.Sorted(maps.Keys(o.Properties)); !slices.Equal(want, got) {
-			t.Errorf("object %q has the properties %q in the schema, but %q in the program", name, got, want)
+			t.Errorf("schema: object %q has the properties %q, want %q, those of the program", name, got, want)
 		}
 		if want, got := keys(always[name]), slices.Sorted(slices.Values(o.Required)); !slices.Equal(want, got) {
-			t.Errorf("object %q has the required properties %q in the schema, but the program always writes %q", name, got, want)
+			t.Errorf("schema: object %q requires the properties %q, want %q, which the program always writes", name, got, want)
 		}
 	}
 }

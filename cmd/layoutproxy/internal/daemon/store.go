@@ -41,8 +41,8 @@ func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
 	return nil
 }
 
-// newDropDirectory returns the importer of a server's drop directory, or nil without --drop-dir. It
-// calls guard before each change in the directory.
+// newDropDirectory returns the importer of a server's drop directory, or nil without --drop-dir. The
+// importer calls guard before each change in the directory.
 func newDropDirectory(log *zap.Logger, flags *settings.Serve, metrics prometheus.Registerer, guard func() error, published func(context.Context)) (*drop.Drop, error) {
 	if flags.Store.DropDir == "" {
 		return nil, nil

@@ -9,7 +9,7 @@ import (
 
 // notifier reports the state of the program to the service manager. As in sd_notify(3), it sends
 // datagrams with NAME=VALUE lines to the socket in $NOTIFY_SOCKET. Without that variable it does
-// nothing. There is a library, but it would replace only send.
+// nothing. A library would save only the method send.
 type notifier struct {
 	log    *zap.Logger
 	socket string

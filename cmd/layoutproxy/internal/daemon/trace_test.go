@@ -37,13 +37,13 @@ func TestTracesAreOffWithoutFlag(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			address, _ := inProcess(t, "--trace-endpoint", test.endpoint, tree.Dir())
 			if code := registrytest.StatusOf("http://" + address + "/v2/app/manifests/v1"); code != http.StatusOK {
-				t.Error(code)
+				t.Errorf("%s: got status %d, want 200", name, code)
 			}
 		}) // When the server ends, it sends the remaining spans.
 		mu.Lock()
 		for _, word := range []string{"/v1/traces ", "GET manifest", "layoutproxy.repository", "app"} {
 			if strings.Contains(got.String(), word) != test.sent {
-				t.Errorf("%s: the collector got %q; it must contain %q: %t", name, got.String(), word, test.sent)
+				t.Errorf("%s: the collector got %q, contains %q: want %t", name, got.String(), word, test.sent)
 			}
 		}
 		mu.Unlock()

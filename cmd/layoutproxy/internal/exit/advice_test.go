@@ -35,10 +35,10 @@ func TestAdviceForRegistryErrors(t *testing.T) {
 				continue
 			}
 			if hint := exit.Hint(sorted); !strings.Contains(sorted.Error(), test.cause) || !strings.Contains(hint, test.remedy) {
-				t.Errorf("%s: the error is %v, its hint is %q", name, sorted, hint)
+				t.Errorf("%s: got the error %v with the hint %q, want %q with %q", name, sorted, hint, test.cause, test.remedy)
 			}
 			if line := exit.OneLine(sorted); !strings.Contains(line, test.cause) || !strings.Contains(line, test.remedy) {
-				t.Errorf("%s: OneLine returns %q, want a line with %q and %q", name, line, test.cause, test.remedy)
+				t.Errorf("%s: OneLine() = %q, want a line with %q and %q", name, line, test.cause, test.remedy)
 			}
 		}
 	}
@@ -55,7 +55,7 @@ func TestAdviceForFullDisk(t *testing.T) {
 			t.Errorf("the hint during the publication is %q, want only \"free some space and import again\"", hint)
 		}
 		if hint := exit.Hint(exit.PruneError(&importer.UnfinishedError{Err: full})); !strings.Contains(hint, "free some space") && !errors.As(full, new(*importer.NoSpaceError)) {
-			t.Errorf("the hint of a prune is %q", hint)
+			t.Errorf("%v: the hint of a prune is %q, want one with \"free some space\"", full, hint)
 		}
 	}
 }

@@ -94,13 +94,13 @@ func OnSignal(parent context.Context) (ctx context.Context, stop func()) {
 	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 }
 
-// OnFirstSignal returns a context that ends at SIGINT or SIGTERM. At that
-// signal, it also calls the function then. A second signal ends the process.
-func OnFirstSignal(parent context.Context, then func()) (ctx context.Context, stop func()) {
+// OnFirstSignal returns a context that ends at SIGINT or SIGTERM. That signal
+// also causes a call of notify. A second signal ends the process.
+func OnFirstSignal(parent context.Context, notify func()) (ctx context.Context, stop func()) {
 	ctx, ignore := OnSignal(parent)
 	unregister := context.AfterFunc(ctx, func() {
 		ignore()
-		then()
+		notify()
 	})
 	return ctx, func() {
 		unregister()

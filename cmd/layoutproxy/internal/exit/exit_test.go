@@ -33,7 +33,7 @@ func TestStatusAndHintOfErrors(t *testing.T) {
 			t.Errorf("%s: hint %q, want %q", name, got, test.hint)
 		}
 		if test.err != nil && !errors.Is(test.err, failed) {
-			t.Errorf("%s: the chain no longer contains the original error", name)
+			t.Errorf("%s: the chain of %v does not contain %v, want the original error", name, test.err, failed)
 		}
 	}
 }

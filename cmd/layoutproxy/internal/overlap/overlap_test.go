@@ -76,7 +76,7 @@ func TestHowPlacesOverlap(t *testing.T) {
 	}
 }
 
-// The test checks for all pairs of roles which relations are allowed.
+// The test checks isLegal for all pairs of roles, in all relations.
 func TestWhichPlacesMayOverlap(t *testing.T) {
 	kinds := []string{"same", "inside", "around"}
 	free := map[string]bool{ // pairs of roles that may overlap in any way
@@ -90,13 +90,13 @@ func TestWhichPlacesMayOverlap(t *testing.T) {
 	for _, a := range roles {
 		for _, b := range roles {
 			if !isLegal(a, b, "") {
-				t.Errorf("%s and %s are refused although they do not overlap", a, b)
+				t.Errorf("isLegal(%q, %q, \"\") = false, want true: the places do not overlap", a, b)
 			}
 			for _, kind := range kinds {
 				want := free[string(a)+" and "+string(b)] ||
 					a == Cache && b == Drop && kind == "around" || a == Drop && b == Cache && kind == "inside"
 				if got := isLegal(a, b, kind); got != want {
-					t.Errorf("isLegal(%q, %q, %q) returns %v, want %v", a, b, kind, got, want)
+					t.Errorf("isLegal(%q, %q, %q) = %v, want %v", a, b, kind, got, want)
 				}
 			}
 		}
@@ -130,7 +130,7 @@ func TestOverlapThroughLinksAndMissingPaths(t *testing.T) {
 	// the place will report the error.
 	places := []Place{{Role: Store, Path: filepath.Join(dir, "loop")}, {Role: Drop, Path: filepath.Join(dir, "in")}}
 	if err := Guard(places...); err == nil || !strings.Contains(err.Error(), "the store") {
-		t.Errorf("Guard allows a place that it cannot resolve (error: %v)", err)
+		t.Errorf("Guard with a place that cannot be resolved: got the error %v, want one with \"the store\"", err)
 	}
 	if err := Check(places...); err != nil {
 		t.Error(err)
