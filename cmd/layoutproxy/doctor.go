@@ -27,11 +27,11 @@ func newDoctor(c *console.Output) *cobra.Command {
 		Short: "Pull through a running layoutproxy step by step, and report what is wrong",
 		Long: `Check each step of a pull through the registry at URL (name, connection, TLS, API, credentials,
 clock), and report what to do about each step that fails. With an IMAGE, doctor also checks its
-tag, manifest, children and blobs. On a node it checks hosts.toml, and whether the running
-containerd reads it. IMAGE is REPOSITORY:TAG, or the name that nodes use, which begins with the
-registry that layoutproxy replaces.
+tag, manifest, children and blobs. On a node, doctor also checks hosts.toml, and whether the
+running containerd reads that file. IMAGE is REPOSITORY:TAG, or the name that nodes use, which
+begins with the registry that layoutproxy replaces.
 
-Doctor changes nothing. It sends every request once, one after the other. The exit status is 0 if
+Doctor changes nothing. It sends one request at a time, and repeats none. The exit status is 0 if
 no step fails, 1 if one does, and 3 if content is missing or damaged.`,
 		Example: `  layoutproxy doctor http://127.0.0.1:5000
   layoutproxy doctor http://127.0.0.1:5000 registry.deckhouse.io/deckhouse/ee/install:v1.70.1`,

@@ -46,8 +46,8 @@ func killPoints(t *testing.T, total int) (points []int) {
 }
 
 // killAt runs the program and kills it at request number at, counted from 1. If at is even, the
-// registry processes the request before the kill, and only the response is lost. A run may send
-// slightly fewer requests than total, so it may end before one of the last 2 %.
+// registry processes the request before the kill, and only the response is lost. If a run
+// sends slightly fewer requests than total, it may end before request at, one of the last 2 %.
 func killAt(t *testing.T, r *registrytest.Registry, at, total int, args []string) {
 	t.Helper()
 	var reached atomic.Bool
@@ -72,7 +72,7 @@ func killAt(t *testing.T, r *registrytest.Registry, at, total int, args []string
 	err := cmd.Wait()
 	early := err == nil && !reached.Load() && at > total-total/50
 	if !early && (err == nil || cmd.ProcessState.Exited()) {
-		t.Errorf("the program was not killed at request %d of %d (error: %v):\n%s", at, total, err, out.String())
+		t.Errorf("request %d of %d: the program ended with %v, want it killed:\n%s", at, total, err, out.String())
 	}
 	r.Settle()
 	r.Heal()
@@ -87,7 +87,7 @@ func mustRun(t *testing.T, args ...string) string {
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("layoutproxy %q failed: %v\n%s%s", args, err, out, errs.String())
+		t.Fatalf("layoutproxy %q ended with %v, want exit status 0\n%s%s", args, err, out, errs.String())
 	}
 	return string(out)
 }
@@ -117,7 +117,7 @@ func TestPushKilledAtAnyRequestIsCompleted(t *testing.T) {
 			killAt(t, r, at, total, args)
 			for tag, digest := range pulled(t, r.Host, want) {
 				if digest != want[tag] && digest != older[tag].digest {
-					t.Errorf("tag %s points to %s, which is neither the older image nor the newer one", tag, digest)
+					t.Errorf("tag %s points to %s, want the older image %s or the newer image %s", tag, digest, older[tag].digest, want[tag])
 				}
 				requireComplete(t, r.Host+"/"+tag)
 			}
@@ -128,7 +128,7 @@ func TestPushKilledAtAnyRequestIsCompleted(t *testing.T) {
 			for _, q := range r.Requests() {
 				_, hex, _ := strings.Cut(q.Query, "digest=sha256%3A")
 				if hex, _, _ = strings.Cut(hex, "&"); q.Kind() == "PUT uploads" && there[hex] {
-					t.Errorf("blob %s is sent again, by the request for %s", hex, q.Path)
+					t.Errorf("blob %s was sent again, by the request for %s, want it sent once", hex, q.Path)
 				}
 			}
 			if diff := cmp.Diff(want, pulled(t, r.Host, want)); diff != "" {
@@ -138,7 +138,7 @@ func TestPushKilledAtAnyRequestIsCompleted(t *testing.T) {
 		})
 	}
 	if arrived == 0 {
-		t.Error("no push had sent a blob before it was killed")
+		t.Error("the killed pushes sent no blobs, want at least one")
 	}
 }
 
@@ -191,7 +191,7 @@ func requireComplete(t *testing.T, reference string) {
 		layouttest.Try(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			t.Errorf("the registry has %s, but not its blob %s: %s", reference, layer.Digest, resp.Status)
+			t.Errorf("HEAD of a blob of %s, %s: got %s, want 200", reference, layer.Digest, resp.Status)
 		}
 	}
 	for _, child := range m.Manifests {
@@ -237,14 +237,14 @@ func TestPullKilledAtAnyRequestIsCompleted(t *testing.T) {
 			before := read(t, dir)
 			killAt(t, r, at, total, pull(dir))
 			if got := read(t, dir); got != before && got != newer {
-				t.Errorf("a reader sees neither the older bundle nor the newer one:\n%s", cmp.Diff(before, got))
+				t.Errorf("a reader sees a third state, want the older bundle or the newer one (-older +got):\n%s", cmp.Diff(before, got))
 			}
 			kept := keptBlobs(t, dir)
 			all += len(kept)
 			mustRun(t, pull(dir)...)
 			for _, q := range r.Requests() {
 				if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && kept[hex] {
-					t.Errorf("blob %s is fetched again, although the killed pull had kept it", hex)
+					t.Errorf("blob %s was fetched again, want none that the killed pull had kept", hex)
 				}
 			}
 			if diff := cmp.Diff(want, hashes(t, dir)); diff != "" {
@@ -254,7 +254,7 @@ func TestPullKilledAtAnyRequestIsCompleted(t *testing.T) {
 		})
 	}
 	if all == 0 {
-		t.Error("no pull had fetched a blob before it was killed")
+		t.Error("the killed pulls kept no blobs, want at least one")
 	}
 }
 

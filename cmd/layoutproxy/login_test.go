@@ -49,10 +49,10 @@ func TestPullAndPushUseVariablesOfD8(t *testing.T) {
 	} {
 		out := run(exit.Failed, set.env, append(pull, set.args...)...)
 		if !strings.Contains(out, "license-token") || strings.Contains(out, "a-token") {
-			t.Errorf("license token from the %s: the output must name the user, but not the token: %s", name, out)
+			t.Errorf("license token from the %s: got %s, want the user name license-token, and not the token", name, out)
 		}
 		if warned := strings.Contains(out, "on the command line"); warned != (name == "flag") {
-			t.Errorf("license token from the %s: a warning about the command line in the output is %t, want %t: %s", name, warned, !warned, out)
+			t.Errorf("license token from the %s: warning about the command line: got %t, want %t: %s", name, warned, !warned, out)
 		}
 	}
 }

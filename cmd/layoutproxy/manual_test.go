@@ -40,7 +40,7 @@ func TestManualHasEveryCommandAndFlag(t *testing.T) {
 	o := manual.Options{Version: "v9.8.7", Date: time.Unix(1700000000, 0), Home: "/home/maker"}
 	pages := writePages(t, o)
 	if diff := cmp.Diff(pages, writePages(t, o)); diff != "" {
-		t.Errorf("two runs write different pages: %s", diff)
+		t.Errorf("two runs write different pages, want equal pages (-first +second): %s", diff)
 	}
 	root, _ := newRoot()
 	commands := append([]*cobra.Command{root}, root.Commands()...)
@@ -48,15 +48,15 @@ func TestManualHasEveryCommandAndFlag(t *testing.T) {
 		page := pages[strings.ReplaceAll(c.CommandPath(), " ", "-")+".1"]
 		for _, want := range []string{`"2023\-11\-14" "layoutproxy v9.8.7"`, ".SH EXIT STATUS", ".SH EXAMPLES", ".SH OPTIONS"} {
 			if !strings.Contains(page, want) {
-				t.Errorf("the page for %s does not contain %s", c.CommandPath(), want)
+				t.Errorf("the page for %s does not contain %s, want it", c.CommandPath(), want)
 			}
 		}
 		if strings.Contains(page, "/home/maker") {
-			t.Errorf("the page for %s contains the home directory of this machine", c.CommandPath())
+			t.Errorf("the page for %s contains the home directory of this machine, want ~", c.CommandPath())
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
 			if !f.Hidden && !strings.Contains(page, strings.ReplaceAll("--"+f.Name, "-", `\-`)) {
-				t.Errorf("the page for %s does not document --%s", c.CommandPath(), f.Name)
+				t.Errorf("the page for %s does not contain --%s, want every flag", c.CommandPath(), f.Name)
 			}
 		})
 	}
@@ -74,7 +74,7 @@ func TestManualEscapesText(t *testing.T) {
 	layouttest.Try(t, err)
 	for _, want := range []string{`a \e b`, "\n\\&.TH is not a request\n\\&'nor this\n", ".nf\n  \\- kept as it is\n  \\- too\n.fi\n"} {
 		if !strings.Contains(string(data), want) {
-			t.Errorf("the page does not contain %q: %s", want, data)
+			t.Errorf("the page is %s, want it to contain %q", data, want)
 		}
 	}
 }

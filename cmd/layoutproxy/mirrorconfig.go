@@ -28,8 +28,8 @@ func newMirrorConfig(c *console.Output) *cobra.Command {
 		Use:   "mirror-config HOST",
 		Short: "Print or write the hosts.toml that points containerd at a layoutproxy",
 		Long: `Print the hosts.toml that makes containerd pull the images of the registry HOST through a
-layoutproxy. With --write DIR, write it; DIR is "auto" for the directory that the containerd of
-this node reads. Other lines of an existing file stay unchanged: layoutproxy's block is inserted
+layoutproxy. With --write DIR, write the file to DIR; "auto" is the directory that the containerd
+of this node reads. Other lines of an existing file stay unchanged: layoutproxy's block is inserted
 before the hosts in the file. Writing again replaces the block. --remove removes the block and
 restores the file.
 
@@ -98,7 +98,7 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 	})
 }
 
-// readDir returns the directory that containerd on this node reads, and the explanation for users.
+// readDir returns the directory that containerd on this node reads, and a text that says why.
 func (f *mirrorFlags) readDir() (dir, why string, err error) {
 	nodes, err := containerd.Nodes(f.proc)
 	if err != nil {

@@ -46,7 +46,7 @@ func TestMirrorConfigFindsDirectoryOfContainerd(t *testing.T) {
 	}
 	hosts := dir + "/registry.d/registry.example/hosts.toml"
 	if printed, _ := run("", false); !strings.Contains(printed, "# containerd reads this file, "+hosts) {
-		t.Errorf("the printed file does not name its path %s: %s", hosts, printed)
+		t.Errorf("mirror-config prints %q, want a comment with the path %s", printed, hosts)
 	}
 	out, errs := run("auto", false)
 	if out != hosts+": created\n" || !strings.Contains(errs, "containerd (process 42) reads "+dir+"/registry.d") {
@@ -65,7 +65,7 @@ func TestMirrorConfigWarnsOfOtherDirectory(t *testing.T) {
 	dir := machine(t)
 	flags := mirrorFlags{write: containerd.DefaultDir, proc: dir + "/proc"}
 	if w := flags.readElsewhere(); !strings.Contains(w, dir+"/registry.d, and not "+containerd.DefaultDir) {
-		t.Errorf("the warning is %q, want one that names both directories", w)
+		t.Errorf("writing to the default directory gives the warning %q, want one that names both directories", w)
 	}
 	for _, other := range []string{dir + "/registry.d", "/srv/certs.d"} {
 		if flags.write = other; flags.readElsewhere() != "" {

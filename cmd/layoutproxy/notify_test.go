@@ -29,7 +29,7 @@ func serviceManager(t *testing.T) (socket string, next func() string) {
 		datagram := make([]byte, 1024)
 		n, err := conn.Read(datagram)
 		if err != nil {
-			t.Fatalf("no notification arrived: %v", err)
+			t.Fatalf("reading a notification: got the error %v, want a notification", err)
 		}
 		return string(datagram[:n])
 	}
@@ -47,11 +47,11 @@ func TestServiceManagerNotifications(t *testing.T) {
 	for _, url := range []string{"http://" + p.addresses["registry"] + "/v2/", "http://" + p.addresses["admin"] + "/readyz"} {
 		resp, err := http.Get(url)
 		if err != nil {
-			t.Fatalf("after READY=1, a request failed: %v", err)
+			t.Fatalf("request for %s after READY=1: got the error %v, want 200", url, err)
 		}
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			t.Errorf("after READY=1, %s answers %s", url, resp.Status)
+			t.Errorf("request for %s after READY=1: got %s, want 200", url, resp.Status)
 		}
 	}
 	p.signal(t, syscall.SIGHUP)

@@ -32,7 +32,7 @@ func TestParity(t *testing.T) {
 		t.Run(order, func(t *testing.T) {
 			p := start(t, append([]string{"--strict"}, sources...)...)
 			if diff := cmp.Diff(want, pulled(t, p.addresses["registry"], want)); diff != "" {
-				t.Error(diff)
+				t.Errorf("unexpected content (-want +got): %s", diff)
 			}
 			p.signal(t, os.Interrupt)
 			if err := <-p.ended; err != nil {
@@ -68,7 +68,7 @@ func TestListParity(t *testing.T) {
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: %s", form, diff)
+			t.Errorf("%s: unexpected list (-want +got): %s", form, diff)
 		}
 	}
 }
@@ -91,7 +91,7 @@ func ends(t *testing.T, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	if status := run(t.Context(), args, &stdout, &stderr); status != exit.Done || stderr.Len() > 0 && args[0] == "list" {
-		t.Fatalf("layoutproxy %q ends with status %d: %s", args, status, &stderr)
+		t.Fatalf("layoutproxy %q ended with status %d, want 0; standard error: %s", args, status, &stderr)
 	}
 	return stdout.String()
 }
@@ -110,7 +110,7 @@ func expected(t *testing.T, file string) map[string]string {
 		want[f[0]+":"+f[1]] = f[2]
 	}
 	if len(want) == 0 {
-		t.Fatalf("%s is empty", file)
+		t.Fatalf("%s is empty, want at least one line", file)
 	}
 	return want
 }
@@ -152,12 +152,12 @@ func unpackEach(t *testing.T, dir string) (dirs []string) {
 	t.Helper()
 	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
 	if err != nil || len(archives) == 0 {
-		t.Fatalf("found no archives in %s (error: %v)", dir, err)
+		t.Fatalf("found no archives in %s (error: %v), want at least one", dir, err)
 	}
 	for _, a := range archives {
 		to := t.TempDir()
 		if err := unpack(a, to); err != nil {
-			t.Fatalf("unpacking %s failed: %v", a, err)
+			t.Fatalf("unpacking %s: got the error %v, want none", a, err)
 		}
 		dirs = append(dirs, to)
 	}

@@ -18,7 +18,7 @@ var (
 	quotedText  = regexp.MustCompile("`([^`]+)`")
 )
 
-// The code contains every reason in docs/problems.md, so the page lists none that never appears.
+// The code contains every reason in docs/problems.md.
 func TestReasonsInProblemsPageExistInCode(t *testing.T) {
 	page, err := os.ReadFile("../../docs/problems.md")
 	layouttest.Try(t, err)
@@ -27,12 +27,12 @@ func TestReasonsInProblemsPageExistInCode(t *testing.T) {
 	for _, cell := range reasonCell.FindAllStringSubmatch(string(page), -1) {
 		for _, reason := range quotedText.FindAllStringSubmatch(cell[1], -1) {
 			if regexp.MustCompile(`^(layoutproxy|GET|serve|/)`).MatchString(reason[1]) {
-				continue // This row is in the table of commands, and is not a reason.
+				continue // This is a command or a URL, not a reason.
 			}
 			reasons++
 			for _, part := range placeholder.Split(reason[1], -1) {
 				if part = strings.Trim(part, " :`()"); len(part) > 3 && !ofTheSystem[part] && !strings.Contains(code, part) {
-					t.Errorf("docs/problems.md lists the reason %[2]q, but no Go file contains its part %[1]q", part, reason[1])
+					t.Errorf("no Go file contains %q, want it: it is part of the reason %q in docs/problems.md", part, reason[1])
 				}
 			}
 		}

@@ -52,7 +52,7 @@ func start(t *testing.T, args ...string) *process {
 		}
 		select {
 		case err := <-p.ended:
-			t.Fatalf("layoutproxy ended before it listened: %v\n%s", err, log.String())
+			t.Fatalf("layoutproxy ended with %v before it listened, want it to listen\n%s", err, log.String())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

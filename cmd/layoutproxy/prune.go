@@ -53,9 +53,10 @@ A prune is one generation of the store: readers see all of it or nothing. The ne
 import completes a prune that was killed. Images lose their tags at once. Running pulls have a
 grace period to complete; then the next prune, import or serve --store removes the images.
 
-A store in a bucket has no lock: a prune of it fails with exit status 1 if an import publishes
-first. It does not delete the objects of blobs, because servers may not have seen the change yet.
-Run --leftovers daily: it deletes them after an hour, and unpublished uploads after a day.
+A store in a bucket has no lock: if an import publishes first, the prune fails with exit status 1.
+A prune there does not delete the objects of blobs, because servers may not have seen the change
+yet. Run prune --leftovers --yes daily: it deletes objects that are older than a day, if no
+generation of the last hour contains them.
 
 The exit status is 1 if another process writes to the store, and 3 if the store has changed
 since the plan was made, or a kept release would be less ready.`,
@@ -180,7 +181,7 @@ func (f *pruneFlags) checkLeftovers() error {
 	if f.maxSize != "" {
 		n, err := humanize.ParseBytes(f.maxSize)
 		if err != nil || n > math.MaxInt64 {
-			return exit.UsageError(fmt.Errorf("--max-size %s: malformed size: write it as 50GB", f.maxSize))
+			return exit.UsageError(fmt.Errorf("--max-size %s: malformed size: write a size such as 50GB", f.maxSize))
 		}
 		f.maxBytes = int64(n)
 	}

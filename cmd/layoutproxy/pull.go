@@ -94,7 +94,7 @@ func (p *pullFlags) flags(f *pflag.FlagSet) {
 
 // deckhouseFlags adds the flags that select content of a Deckhouse registry.
 func deckhouseFlags(f *pflag.FlagSet, s *deckhouse.Selection) {
-	f.StringVar(&s.SinceVersion, "since-version", "", "oldest platform `version` to pull, if it is newer than that of the rock-solid channel")
+	f.StringVar(&s.SinceVersion, "since-version", "", "oldest platform `version` to pull; no effect if the rock-solid channel has a newer version")
 	f.StringVar(&s.DeckhouseTag, "deckhouse-tag", "", "pull one build of the platform: a channel, a version or any `tag`")
 	f.StringVar(&s.IncludePlatform, "include-platform", "", "pull the platform versions that match a `constraint`, such as '>=1.64 <=1.68', ~1.65.0 or =v1.65.3")
 	f.BoolVar(&s.IgnoreSuspend, "ignore-suspend", false, "pull from suspended release channels too")

@@ -34,11 +34,11 @@ func TestPullFromServedBundleGivesSameContent(t *testing.T) {
 		dir := t.TempDir()
 		out, err := program(t, append([]string{"pull", source.addresses["registry"] + "/deckhouse/ee", dir}, flags...)...).CombinedOutput()
 		if err != nil {
-			t.Fatalf("pulling %s failed: %v\n%s", form, err, out)
+			t.Fatalf("pulling %s: got the error %v, want none\n%s", form, err, out)
 		}
 		p := start(t, "--strict", "--root-repository", "deckhouse/ee", dir)
 		if diff := cmp.Diff(want, pulled(t, p.addresses["registry"], want)); diff != "" {
-			t.Errorf("%s: %s", form, diff)
+			t.Errorf("%s: unexpected content (-want +got): %s", form, diff)
 		}
 	}
 }
@@ -72,7 +72,7 @@ func TestPullInterrupted(t *testing.T) {
 	}
 	upstream.Forget()
 	if out, err := program(t, args...).CombinedOutput(); err != nil {
-		t.Fatalf("the second pull failed: %v\n%s", err, out)
+		t.Fatalf("the second pull ended with %v, want exit status 0\n%s", err, out)
 	}
 	ranges := 0
 	for _, r := range upstream.Requests() {
@@ -132,7 +132,7 @@ func TestPullFromIncompleteSource(t *testing.T) {
 	for _, dry := range []string{"--dry-run", "--dry-run=false"} {
 		out := run(exit.Content, append(args, "--allow-incomplete", dry)...)
 		if want := "1 thing is missing or damaged in the source, and left out:\n  module stronghold: " + extra + ":3: missing\n"; !strings.HasSuffix(out, want) {
-			t.Errorf("with %s, the output does not end with the missing image:\n%s\nwant the end\n%s", dry, out, want)
+			t.Errorf("with %s, the output is\n%s\nwant it to end with\n%s", dry, out, want)
 		}
 	}
 	var doc struct{ Holes []map[string]string }
@@ -144,6 +144,6 @@ func TestPullFromIncompleteSource(t *testing.T) {
 	run(0, "verify", dir)
 	run(0, "import", dir, "--store", t.TempDir())
 	if out := run(0, "list", dir, "--root-repository", "deckhouse/ee"); strings.Contains(out, extra) || !strings.Contains(out, "deckhouse/ee/modules/stronghold/extra/enforcer\tv2\t") {
-		t.Error(out)
+		t.Errorf("the list is\n%s\nwant the image extra/enforcer:v2, and not extra/scanner", out)
 	}
 }

@@ -44,17 +44,17 @@ func TestPushGivesSameContentAsD8(t *testing.T) {
 			r := registrytest.New(t, registrytest.Options{})
 			args := append([]string{"push", "--state-dir", t.TempDir(), "--cache-dir", ""}, sources...)
 			if out, err := program(t, append(args, r.Host+"/deckhouse/ee")...).CombinedOutput(); err != nil {
-				t.Fatalf("the push failed: %v\n%s", err, out)
+				t.Fatalf("the push ended with %v, want exit status 0\n%s", err, out)
 			}
 			if diff := cmp.Diff(want, pulled(t, r.Host, want)); diff != "" {
-				t.Error(diff)
+				t.Errorf("unexpected content (-want +got): %s", diff)
 			}
 			compareAgainst(t, r.Host+"/deckhouse/ee", sources, 0)
 		})
 	}
 }
 
-// some stands for any number of differences except zero.
+// some stands for at least one difference.
 const some = -1
 
 // compareAgainst compares sources with a registry. It fails the test unless there are no
@@ -70,7 +70,7 @@ func compareAgainst(t *testing.T, to string, sources []string, want int) {
 	}
 	var text bytes.Buffer
 	if err := c.WriteText(&text); err != nil || (len(c.Differences) == 0) != (want == 0) || (a.comparisonError(c, problems) == nil) != (want == 0) {
-		t.Errorf("the comparison ended with the error %v; want %d differences (%d means any number):\n%s", err, want, some, text.String())
+		t.Errorf("comparison: got the error %v, want %d differences (%d means at least one):\n%s", err, want, some, text.String())
 	}
 }
 
@@ -104,13 +104,13 @@ func TestKilledPushResumesInsideBlob(t *testing.T) {
 		}
 		kill.Store(cmd.Process)
 		if err := cmd.Wait(); err == nil {
-			t.Fatalf("push number %d ended before it was killed", i)
+			t.Fatalf("push number %d ended with exit status 0, want it killed", i)
 		}
 		kill.Store(nil)
 	}
 	killAt.Store(1 << 62)
 	if out, err := program(t, args...).CombinedOutput(); err != nil {
-		t.Fatalf("the last push failed: %v\n%s", err, out)
+		t.Fatalf("the last push ended with %v, want exit status 0\n%s", err, out)
 	}
 	if ratio := float64(received.Load()) / size; ratio > 1.1 {
 		t.Errorf("all pushes together sent %.2f times the size of the blob, want at most 1.1", ratio)
@@ -163,7 +163,7 @@ func TestPushInterrupted(t *testing.T) {
 	}
 	compareAgainst(t, r.Host+"/x", []string{dir}, some)
 	if out, err := program(t, args...).CombinedOutput(); err != nil {
-		t.Errorf("the second push failed: %v\n%s", err, out)
+		t.Errorf("the second push ended with %v, want exit status 0\n%s", err, out)
 	}
 	compareAgainst(t, r.Host+"/x", []string{dir}, 0)
 }
@@ -177,14 +177,14 @@ func TestPushShowsNoSecret(t *testing.T) {
 	r.Inject(registrytest.Answer(registrytest.On("PUT uploads"), 500))
 	out, err := cmd.CombinedOutput()
 	if err == nil {
-		t.Fatal("the push succeeded, although the registry refused its uploads")
+		t.Fatal("the push ended with exit status 0, want an error: the registry refused its uploads")
 	}
 	for _, secret := range []string{registrytest.Password, "_state"} {
 		if strings.Contains(string(out), secret) {
-			t.Errorf("the secret %q appears in the output:\n%s", secret, out)
+			t.Errorf("want no secret %q in the output, got\n%s", secret, out)
 		}
 	}
 	if strings.Contains(strings.Join(cmd.Args, " "), registrytest.Password) {
-		t.Error("the password is on the command line")
+		t.Error("the password is on the command line, want it only on standard input")
 	}
 }

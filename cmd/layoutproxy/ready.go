@@ -54,7 +54,7 @@ layoutproxy reports that, with exit status 0.`,
 		Example: `  # Before the trip: is the bundle complete for an upgrade from v1.69?
   layoutproxy ready /media/bundle --from v1.69.3
 
-  # After it: does the registry have everything that v1.70.1 and these modules need?
+  # After the trip: does the registry have everything that v1.70.1 and these modules need?
   layoutproxy ready registry.example.com/deckhouse/ee --release v1.70.1 --modules modules.txt`,
 		Args: someSource,
 		RunE: func(cmd *cobra.Command, args []string) error {

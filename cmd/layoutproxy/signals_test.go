@@ -53,7 +53,7 @@ func draining(t *testing.T, p *process) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("/readyz never reports that the server is stopping")
+	t.Fatal("/readyz: got no status 503 within a minute, want one while the server stops")
 }
 
 // refuses waits until the server accepts no new connections. This happens soon after the server has
@@ -68,7 +68,7 @@ func refuses(t *testing.T, p *process) {
 		conn.Close()
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Error("new connections are accepted while the server stops")
+	t.Error("the server accepted new connections for a minute while it was stopping, want none")
 }
 
 func TestRunningTransferCompletesAfterSIGTERM(t *testing.T) {
@@ -100,7 +100,7 @@ func TestSecondSignalEndsServerAtOnce(t *testing.T) {
 		t.Errorf("the server ended with %v, want exit status 0", err)
 	}
 	if n, err := io.Copy(io.Discard, body); err == nil {
-		t.Errorf("the transfer ended without an error after %d bytes", n)
+		t.Errorf("the transfer ended after %d bytes without an error, want one", n)
 	}
 }
 
@@ -114,6 +114,6 @@ func TestShutdownTimeoutCutsTransfers(t *testing.T) {
 		t.Errorf("the server ended with %v, want exit status 0", err)
 	}
 	if n, err := io.Copy(io.Discard, body); err == nil {
-		t.Errorf("the transfer ended without an error after %d bytes", n)
+		t.Errorf("the transfer ended after %d bytes without an error, want one", n)
 	}
 }

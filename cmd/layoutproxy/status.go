@@ -108,7 +108,7 @@ func statusURL(address string) (*url.URL, error) {
 	}
 	u, err := url.Parse(strings.TrimSuffix(strings.TrimRight(address, "/"), "/status"))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, exit.UsageError(exit.WithHint(fmt.Errorf("%q: malformed URL", address), "write the URL as http://127.0.0.1:5580"))
+		return nil, exit.UsageError(exit.WithHint(fmt.Errorf("%q: malformed URL", address), "write a URL such as http://127.0.0.1:5580"))
 	}
 	return u.JoinPath("status"), nil
 }

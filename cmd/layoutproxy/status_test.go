@@ -26,13 +26,13 @@ func TestStatusWatchEndsWithCtrlC(t *testing.T) {
 	layouttest.Try(t, watch.Start())
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
-		t.Fatal("status --watch prints nothing")
+		t.Fatal("status --watch prints nothing, want the status")
 	}
 	layouttest.Try(t, watch.Process.Signal(os.Interrupt))
 	for lines.Scan() {
 	}
 	if err := watch.Wait(); err != nil {
-		t.Errorf("after Ctrl-C, status --watch ends with %v", err)
+		t.Errorf("after Ctrl-C, status --watch ended with %v, want exit status 0", err)
 	}
 }
 
@@ -98,7 +98,7 @@ func waitChecked(t *testing.T, p *process) {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			t.Fatalf("the sources are not checked: %s", out)
+			t.Fatalf("within a minute, /status did not report \"checked\": true, got %s", out)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func FuzzStatus(f *testing.F) {
 		text := b.String()
 		hidden := func(r rune) bool { return r != '\n' && r != '\t' && problem.IsHidden(r) }
 		if !strings.HasPrefix(text, "127.0.0.1:5580: generation ") || !strings.HasSuffix(text, "\n") || strings.ContainsFunc(text, hidden) {
-			t.Fatalf("the status %q is printed with hidden characters, or without its first line: %q", data, text)
+			t.Fatalf("the status %q is printed as %q, want the first line, and no hidden characters", data, text)
 		}
 		failures := 0
 		for _, p := range s.Problems {
@@ -44,7 +44,7 @@ func FuzzStatus(f *testing.F) {
 			}
 		}
 		if status := exit.Status(statusError(s)); (status == exit.Content) != (failures > 0) || failures == 0 && status != exit.Done {
-			t.Fatalf("a status with %d problems other than conflicts leads to exit status %d", failures, status)
+			t.Fatalf("%d problems that affect content: got exit status %d, want 3 with problems, 0 without", failures, status)
 		}
 	})
 }

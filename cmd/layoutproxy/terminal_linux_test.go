@@ -57,7 +57,7 @@ func interrupt(t *testing.T, columns uint16, when string, args ...string) (strin
 		}
 	})
 	if !pressed {
-		t.Fatalf("the output never matches %q: %q", when, wrote)
+		t.Fatalf("the output is %q, want it to match %q", wrote, when)
 	}
 	return wrote, status
 }
@@ -114,7 +114,7 @@ func shown(t *testing.T, text string, columns int) (lines []string, cursor int) 
 		r := []rune(text)[0]
 		text = text[len(string(r)):]
 		if r == '\x1b' {
-			t.Fatalf("the program writes an unknown escape sequence: %q", text[:min(20, len(text))])
+			t.Fatalf("the program writes %q, want no escape sequences that the test does not know", text[:min(20, len(text))])
 		}
 		if r == '\n' || r >= ' ' && col == columns {
 			if row++; row == len(rows) {
@@ -151,7 +151,7 @@ func TestCtrlCLeavesNoBarsOnTerminal(t *testing.T) {
 	stalling := func(kind string) string {
 		r := registrytest.New(t, registrytest.Options{})
 		if out, err := program(t, "push", dir, r.Host+"/deckhouse/ee", "--cache-dir", "").CombinedOutput(); err != nil {
-			t.Fatalf("pushing to the stalling registry failed: %v: %s", err, out)
+			t.Fatalf("pushing before the registry stalls: got the error %v, want none: %s", err, out)
 		}
 		stall, release := registrytest.Stall(registrytest.On(kind))
 		t.Cleanup(release)
@@ -171,16 +171,16 @@ func TestCtrlCLeavesNoBarsOnTerminal(t *testing.T) {
 			t.Parallel()
 			wrote, status := interrupt(t, columns, test.when, test.args...)
 			if status != 130 {
-				t.Errorf("exit status is %d, want 130: %q", status, wrote)
+				t.Errorf("exit status is %d, want 130; output: %q", status, wrote)
 			}
 			if regexp.MustCompile(`[0-9a-f]{12}.*\[`).MatchString(wrote) {
-				t.Errorf("a bar shows a digest: %q", wrote)
+				t.Errorf("the output is %q, want no digest in a bar", wrote)
 			}
 			lines, cursor := shown(t, withoutLateEcho(wrote), columns)
 			left := slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "[") || strings.Contains(l, "^C") })
 			said := slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "layoutproxy: interrupted") })
 			if left || !said || cursor != 0 || lines[len(lines)-1] != "" {
-				t.Errorf("after Ctrl-C, the cursor is in column %d, and the terminal shows\n%s\nfrom the output %q", cursor, strings.Join(lines, "\n"), wrote)
+				t.Errorf("after Ctrl-C, the cursor is in column %d, want 0; the terminal shows\n%s\nwant \"layoutproxy: interrupted\" without bars and ^C, got the output %q", cursor, strings.Join(lines, "\n"), wrote)
 			}
 		})
 	}

@@ -23,7 +23,7 @@ func TestThreatsHaveTests(t *testing.T) {
 	reference := regexp.MustCompile("`([\\w./-]+\\.(?:Test|Fuzz)\\w+)`")
 	for _, m := range reference.FindAllStringSubmatch(page, -1) {
 		if !exists[m[1]] {
-			t.Errorf("docs/threat-model.md names %s, which does not exist", m[1])
+			t.Errorf("docs/threat-model.md names the test %s, which does not exist, want only existing tests", m[1])
 		}
 	}
 	threats := 0
@@ -31,7 +31,7 @@ func TestThreatsHaveTests(t *testing.T) {
 		threats++
 		cells := strings.Split(row, " | ")
 		if len(cells) != 3 || !reference.MatchString(cells[len(cells)-1]) {
-			t.Errorf("docs/threat-model.md has a threat without defence or test: %s", row)
+			t.Errorf("docs/threat-model.md has the row %q, want a threat, a defence and a test", row)
 		}
 	}
 	if threats < 40 {
@@ -46,7 +46,7 @@ func TestThreatsHaveTests(t *testing.T) {
 	}
 	slices.Sort(missing)
 	if len(missing) > 0 {
-		t.Errorf("docs/threat-model.md does not list the fuzz targets %q", missing)
+		t.Errorf("docs/threat-model.md does not list the fuzz targets %q, want all", missing)
 	}
 }
 

@@ -64,10 +64,10 @@ func TestMessagesOfTroubleshooting(t *testing.T) {
 	case *updateAppendix:
 		layouttest.Try(t, os.WriteFile(troubleshooting, []byte(want), 0o644))
 	default:
-		t.Errorf("%s differs from the messages of the program: run go test ./cmd/layoutproxy -run TestMessagesOfTroubleshooting -update, and write what the new messages mean\n%s", troubleshooting, cmp.Diff(page, want))
+		t.Errorf("%s does not match the messages of the program, want it to match: run go test ./cmd/layoutproxy -run TestMessagesOfTroubleshooting -update, and write what the new messages mean\n%s", troubleshooting, cmp.Diff(page, want))
 	}
 	if again := a.update(want); again != want {
-		t.Errorf("a second update changes the page again: %s", cmp.Diff(want, again))
+		t.Errorf("a second update changes the page, want no change (-first +second): %s", cmp.Diff(want, again))
 	}
 }
 

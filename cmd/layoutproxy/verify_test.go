@@ -80,7 +80,7 @@ func TestInterruptedVerifyPrintsNoReport(t *testing.T) {
 			t.Errorf("after signal %v, verify ends with %v, want exit status 130", signal, err)
 		}
 		if !strings.Contains(last, "interrupted") || stdout.Len() > 0 {
-			t.Errorf("after signal %v, the last log line is %q, and standard output is %q", signal, last, stdout.String())
+			t.Errorf("after signal %v, the last log line is %q, want \"interrupted\"; standard output is %q, want nothing", signal, last, stdout.String())
 		}
 	}
 }

@@ -86,7 +86,7 @@ func resolve(name string, links int) (string, error) {
 	return resolve(filepath.Clean(to), links-1)
 }
 
-// mount is a line of the mount table: a mounted file system, or a mounted directory of one.
+// mount is a line of the mount table: the mount of a file system, or of a directory in one.
 type mount struct {
 	device string // Device of the file system.
 	root   string // Directory of the file system that is mounted.
@@ -131,8 +131,8 @@ func spotsOf(name string, mounts []mount) (all []spot) {
 	return all
 }
 
-// resolvePlaces resolves places. It leaves out those that it cannot resolve; unknown contains their
-// errors.
+// resolvePlaces resolves places. It omits places that it cannot resolve, and joins their errors in
+// unknown.
 func resolvePlaces(named []Place) (all []Place, unknown error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil && !missing(err) { // Only Linux has this file.
@@ -164,7 +164,7 @@ func Check(named ...Place) error {
 func CheckNotStore(dir string) error {
 	p, err := resolvePlace(Bundle, dir, nil)
 	if err != nil {
-		return nil // The code that writes there will report the error.
+		return nil // The code that writes to dir will report the error.
 	}
 	for at := p.resolved; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, journal.StateFile)); err == nil {

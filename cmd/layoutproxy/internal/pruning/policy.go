@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// DefaultGrace is how long after a prune a running pull can still be completed.
+// DefaultGrace is how long, by default, running pulls can still be completed after a prune.
 const DefaultGrace = 15 * time.Minute
 
 // policyFile is the content of a policy file. Its keys are the names of the flags of layoutproxy

@@ -25,12 +25,12 @@ func FuzzPolicy(f *testing.F) {
 			return
 		}
 		if err := r.Policy.Check(); err != nil || r.Grace < 0 || r.Policy.IsEmpty() {
-			t.Fatalf("%q is accepted, but the policy %+v is invalid or has no rule (error: %v)", data, r, err)
+			t.Fatalf("parsePolicy(%q) = %+v, which Check refuses with %v; want a valid policy with a rule", data, r, err)
 		}
 		again := write(t, r)
 		second, err := parsePolicy(again)
 		if err != nil || string(write(t, second)) != string(again) {
-			t.Fatalf("%q is parsed as %+v and written again as %q, but this is parsed as %+v (error: %v)", data, r, again, second, err)
+			t.Fatalf("parsePolicy(%q) = %+v, error %v; want %+v, as for %q", again, second, err, r, data)
 		}
 	})
 }
@@ -48,7 +48,7 @@ func write(t *testing.T, r prune.Request) []byte {
 func TestPolicyFileWithTwoDocumentsIsRefused(t *testing.T) {
 	t.Parallel()
 	if r, err := parsePolicy([]byte("keep-newest: 1\n---\ndeployed: v1.69.3\n")); err == nil {
-		t.Errorf("a file with two policies is accepted as %+v", r)
+		t.Errorf("a file with two policies is parsed as %+v, want an error", r)
 	}
 	if r, err := parsePolicy([]byte("keep-newest: 1\n")); err != nil || r.Grace != 15*time.Minute {
 		t.Errorf("a file with one policy is parsed as %+v (error: %v), want a grace period of 15 minutes", r, err)

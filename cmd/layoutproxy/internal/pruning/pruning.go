@@ -15,15 +15,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// New returns a pruner. It reads which images the releases declare, and refuses a plan that would
-// make a kept release less ready. Errors come from [prune.New].
+// New returns a pruner. The pruner reads which images the releases declare, and refuses a plan that
+// would make a kept release less ready. Errors come from [prune.New].
 func New(o prune.Options) (*prune.Pruner, error) {
 	v := &verdicts{}
 	o.Declared, o.Check = v.declared, v.check
 	return prune.New(o)
 }
 
-// verdicts keeps the facts that declared has read, because check needs them, too.
+// verdicts keeps the facts that its method declared has read, because its method check also needs
+// them.
 type verdicts struct{ facts ready.Facts }
 
 func (v *verdicts) declared(ctx context.Context, s *layoutstore.Snapshot) (all prune.Declarations, err error) {

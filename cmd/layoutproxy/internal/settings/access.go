@@ -49,7 +49,7 @@ type Admin struct {
 func (a *Admin) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.Htpasswd, "admin-htpasswd", "", "`file` with users and bcrypt hashes (htpasswd -B): only they may use the admin address, except for /healthz and /readyz; reloaded when it changes")
 	f.StringVar(&a.TLS.Cert, "admin-tls-cert", "", "PEM `file` with the certificate chain of the admin address; reloaded when it changes")
-	f.StringVar(&a.TLS.Key, "admin-tls-key", "", "PEM `file` with the key of --admin-tls-cert")
+	f.StringVar(&a.TLS.Key, "admin-tls-key", "", "PEM `file` with the key of the certificate in --admin-tls-cert")
 }
 
 // check returns an error for flags that cannot be combined. listen is the admin address.
@@ -58,7 +58,7 @@ func (a *Admin) check(listen string) error {
 		return err
 	}
 	if listen == "" && *a != (Admin{}) {
-		return exit.UsageError(exit.WithHint(errors.New("--admin-htpasswd and --admin-tls-… cannot be used without an admin address"), "remove them, or name the address: --admin-listen 127.0.0.1:5580"))
+		return exit.UsageError(exit.WithHint(errors.New("--admin-htpasswd and --admin-tls-… cannot be used without an admin address"), "remove these flags, or name the address: --admin-listen 127.0.0.1:5580"))
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (c *Clients) Trusted() ([]netip.Prefix, error) {
 			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		if err != nil {
-			return nil, exit.UsageError(exit.WithHint(fmt.Errorf("--trusted-proxy %q: not a network", s), "write it as 10.1.0.0/16 or fd00::/8"))
+			return nil, exit.UsageError(exit.WithHint(fmt.Errorf("--trusted-proxy %q: not a network", s), "write a network such as 10.1.0.0/16 or fd00::/8"))
 		}
 		trusted = append(trusted, prefix.Masked())
 	}

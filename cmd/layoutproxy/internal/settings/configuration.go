@@ -160,8 +160,8 @@ var readAgain = []string{
 	"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks",
 }
 
-// nearest returns the name into which written can be turned with the fewest edits. Completing
-// written to a name that begins with it counts as one edit.
+// nearest returns the name that is most similar to written, that is, the fewest edits away from it.
+// If a name begins with written, the rest of the name counts as one edit.
 func nearest(written string, names []string) string {
 	written = written[:min(len(written), 100)]
 	best, least := "", 1<<30

@@ -40,7 +40,7 @@ func TestSchemaMatchesFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(have, want) {
-		t.Errorf("%s differs from the flags: go test ./cmd/layoutproxy/internal/settings -run TestSchemaMatchesFlags -update", file)
+		t.Errorf("%s does not match the flags, want it to match: to update it, run go test ./cmd/layoutproxy/internal/settings -run TestSchemaMatchesFlags -update", file)
 	}
 }
 
@@ -61,7 +61,7 @@ func TestEnvironmentAndFileSetEveryFlag(t *testing.T) {
 		}
 		want := []string{value}
 		if diff := cmp.Diff(want, flagValues(set.Lookup(f.Name))); diff != "" {
-			t.Errorf("setting %s in the environment failed: (-want +got) %s", f.Name, diff)
+			t.Errorf("%s set in the environment: unexpected value (-want +got): %s", f.Name, diff)
 		}
 		_, set = serveSet()
 		c := &Configuration{set: set}
@@ -69,7 +69,7 @@ func TestEnvironmentAndFileSetEveryFlag(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, flagValues(set.Lookup(f.Name))); diff != "" {
-			t.Errorf("setting %s in the file failed: (-want +got) %s", f.Name, diff)
+			t.Errorf("%s set in the file: unexpected value (-want +got): %s", f.Name, diff)
 		}
 	})
 }
@@ -80,7 +80,7 @@ func TestMostSimilarName(t *testing.T) {
 		"lisen": "listen", "admin_listen": "admin-listen", "tls-crt": "tls-cert", "source": "sources", "": "listen",
 	} {
 		if got := nearest(written, names); got != want {
-			t.Errorf("the name most similar to %q is %q, want %q", written, got, want)
+			t.Errorf("nearest(%q) = %q, want %q", written, got, want)
 		}
 	}
 	for _, c := range []struct {
@@ -88,7 +88,7 @@ func TestMostSimilarName(t *testing.T) {
 		want int
 	}{{"", "", 0}, {"a", "", 1}, {"", "ab", 2}, {"kitten", "sitting", 3}, {"listen", "silent", 4}} {
 		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("the distance of %q and %q is %d, want %d", c.a, c.b, got, c.want)
+			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
 		}
 	}
 }
@@ -113,18 +113,18 @@ func FuzzConfiguration(f *testing.F) {
 		if err := c.parse([]byte(data)); err != nil {
 			line, _, ok := strings.Cut(err.Error(), ":")
 			if !ok || line == "" || strings.Trim(line, "0123456789") != "" {
-				t.Fatalf("the error does not begin with a line number: %v", err)
+				t.Fatalf("parsing %q: got the error %v, want one that begins with a line number", data, err)
 			}
 			return
 		}
 		_, again := serveSet()
 		set.VisitAll(func(flag *pflag.Flag) {
 			if err := setFlag(again.Lookup(flag.Name), flagValues(flag)); err != nil {
-				t.Fatalf("the file may set %s, but the same value is invalid on the command line: %v", flag.Name, err)
+				t.Fatalf("setting %s on the command line to the value from the file %q: got the error %v, want none", flag.Name, data, err)
 			}
 		})
 		if len(c.Roots) > len(c.Sources) {
-			t.Fatalf("%d sources have their own roots, but the sources are only %q", len(c.Roots), c.Sources)
+			t.Fatalf("parsing %q: %d sources have their own roots, want at most the number of sources, %d", data, len(c.Roots), len(c.Sources))
 		}
 	})
 }

@@ -62,7 +62,7 @@ func TestWhichLoginIsChosen(t *testing.T) {
 			got = err.Error()
 		}
 		if got != test.want {
-			t.Errorf("flags %q with variables %v lead to %q, want %q", test.args, test.env, got, test.want)
+			t.Errorf("login for the flags %q and the variables %v is %q, want %q", test.args, test.env, got, test.want)
 		}
 	}
 }

@@ -102,7 +102,7 @@ func (n noClient) PresignGet(context.Context, string, time.Duration) (string, er
 func ParsePlace(name string) (bucket.Place, error) {
 	at, err := bucket.ParsePlace(name)
 	if err != nil {
-		return at, exit.UsageError(exit.WithHint(err, "write it as s3://bucket/prefix"))
+		return at, exit.UsageError(exit.WithHint(err, "write a name such as s3://bucket/prefix"))
 	}
 	return at, nil
 }

@@ -21,7 +21,7 @@ type Selection struct {
 	VerifyKey    *inventory.VerifyKey // public key for the signature of the sources; nil requires no signature
 }
 
-// AddFlags adds the flags. verb begins the help of --file and --include: what the command does.
+// AddFlags adds the flags. The help of --file and --include begins with verb, such as "push".
 func (s *Selection) AddFlags(f *pflag.FlagSet, verb string) {
 	f.StringArrayVar(&s.files, "file", nil, verb+" only the `archive` with this file name; repeatable")
 	f.StringArrayVar(&s.Repositories.Include, "include", nil, verb+" only repositories whose path below the root matches this `glob`, or is below a path that matches it; repeatable")

@@ -186,7 +186,7 @@ func ParseRate(text string) (int64, error) {
 	}
 	n, err := humanize.ParseBytes(strings.TrimSuffix(text, "/s"))
 	if err != nil || n == 0 || n > math.MaxInt64 {
-		return 0, exit.UsageError(fmt.Errorf("--scrub %s: malformed rate: write it as 10MB/s or 512KiB/s", text))
+		return 0, exit.UsageError(fmt.Errorf("--scrub %s: malformed rate: write a rate such as 10MB/s or 512KiB/s", text))
 	}
 	return int64(n), nil
 }

@@ -26,9 +26,9 @@ type Store struct {
 
 // AddFlags adds the flags about the store, imports, prunes and pushes.
 func (s *Store) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into; it is served after all sources, and created if missing; or s3://BUCKET/PREFIX, which only other processes import into")
+	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into, created if missing; its tags take precedence over those of all sources; or s3://BUCKET/PREFIX, which only other processes import into")
 	f.StringVar(&s.DropDir, "drop-dir", "", "`directory` to watch: a bundle that you copy there is imported into the store once it is complete")
-	f.StringVar(&s.AfterImport, "after-import", "keep", "`keep|remove` bundles in the drop directory after their import; kept bundles are moved to done/ there")
+	f.StringVar(&s.AfterImport, "after-import", "keep", "`keep|remove` bundles in the drop directory after their import; kept bundles are moved to done/ in that directory")
 	f.StringVar(&s.PrunePolicy, "prune-policy", "", "`file` with the rules for a daily prune of the store: the flags of layoutproxy prune as YAML; empty means no prune")
 	f.StringVar(&s.PruneAt, "prune-at", "", "time of day for the daily prune, as `HH:MM` in the time zone of the server (TZ)")
 	f.StringVar(&s.PushTo, "push-to", "", "push the store to this `REGISTRY/PATH`, at the start and after each import")

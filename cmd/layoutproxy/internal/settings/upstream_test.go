@@ -52,10 +52,10 @@ func TestLoginToRegistry(t *testing.T) {
 			defer c.Close()
 			_, err = c.Catalog(t.Context())
 			if test.right && err != nil || !test.right && !errors.Is(err, client.ErrUnauthorized) {
-				t.Errorf("login must succeed: %t, got the error %v", test.right, err)
+				t.Errorf("login: got the error %v, want success: %t", err, test.right)
 			}
 			if err != nil && exit.Hint(exit.RegistryError(err)) == "" {
-				t.Errorf("the error %v has no hint", err)
+				t.Errorf("the error %v has no hint, want one", err)
 			}
 		})
 	}
@@ -72,7 +72,7 @@ func TestWrongUpstreamFlagsAreUsageErrors(t *testing.T) {
 		}
 	}
 	if _, err := upstreamOf(t, "--ca-file", "/nowhere").Open(client.Reference{Registry: "localhost:1"}, false, nil, zap.NewNop()); err == nil || exit.Status(err) != exit.Failed {
-		t.Errorf("a missing --ca-file gives the error %v, want one with exit status 1", err)
+		t.Errorf("missing --ca-file: got the error %v, want one with exit status 1", err)
 	}
 	for _, arg := range []string{"deckhouse/ee", "http://localhost:5000/x", "localhost:5000/X"} {
 		_, err := ParseUpstream(arg)
