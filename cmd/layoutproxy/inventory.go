@@ -156,8 +156,8 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 	return data, err
 }
 
-// gather makes the inventory of sources or of a registry. A registry may not list all its
-// repositories. So gather also looks for those that are in known, unless known is nil.
+// gather makes the inventory of sources or of a registry. Some registries do not list all their
+// repositories. So gather also looks for the repositories in known, unless known is nil.
 func (i *inventoryFlags) gather(ctx context.Context, c *console.Output, cmd *cobra.Command, args []string, known *inventory.Inventory) (*inventory.Inventory, []problem.Problem, error) {
 	var b inventory.Builder
 	var problems []problem.Problem

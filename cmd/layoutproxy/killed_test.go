@@ -46,8 +46,8 @@ func killPoints(t *testing.T, total int) (points []int) {
 }
 
 // killAt runs the program and kills it at request number at, counted from 1. If at is even, the
-// registry processes the request before the kill, and only the response is lost. If a run
-// sends slightly fewer requests than total, it may end before request at, one of the last 2 %.
+// registry processes the request before the kill, and only the response is lost. A run
+// may send slightly fewer requests than total. So it may end early if at is among the last 2 %.
 func killAt(t *testing.T, r *registrytest.Registry, at, total int, args []string) {
 	t.Helper()
 	var reached atomic.Bool

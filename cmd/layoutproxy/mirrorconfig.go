@@ -118,7 +118,7 @@ func (f *mirrorFlags) readElsewhere() string {
 }
 
 // printMirror prints the file. In JSON, the path of the file is in the directory that containerd on
-// this node reads. If that is unknown, it is in the default directory.
+// this node reads, or in the default directory if that directory is unknown.
 func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
 	dir, _, err := flags.readDir()
 	if err != nil {

@@ -56,11 +56,11 @@ func TestMirrorConfigFindsDirectoryOfContainerd(t *testing.T) {
 		t.Error(err)
 	}
 	if out, _ = run("auto", true); out != hosts+": removed\n" {
-		t.Errorf("mirror-config --write auto --remove prints %q, want that the file was removed", out)
+		t.Errorf("mirror-config --write auto --remove prints %q, want the path of the file and \"removed\"", out)
 	}
 }
 
-// Writing to the default directory gives a warning if containerd on this node reads another one.
+// Writing to the default directory gives a warning if containerd on this node reads a different directory.
 func TestMirrorConfigWarnsOfOtherDirectory(t *testing.T) {
 	dir := machine(t)
 	flags := mirrorFlags{write: containerd.DefaultDir, proc: dir + "/proc"}

@@ -25,7 +25,7 @@ import (
 func TestPullFromServedBundleGivesSameContent(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
-	// The version of d8 that wrote the bundle did not yet tag the install image with channels.
+	// An old version of d8 wrote the bundle. It did not tag the install image with channels.
 	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.70.1", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.2"} {
 		want["deckhouse/ee/install:"+channel] = want["deckhouse/ee/install:"+version]
 	}
@@ -55,7 +55,7 @@ func TestPullInterrupted(t *testing.T) {
 	upstream := registrytest.New(t, registrytest.Options{Handler: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: source.addresses["registry"]})})
 	upstream.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if registrytest.On("GET blobs")(r) && r.Header.Get("Range") == "" {
-			next.ServeHTTP(&stopping{ResponseWriter: w, left: 10 << 20, inside: inside, gone: r.Context().Done()}, r)
+			next.ServeHTTP(&stopping{ResponseWriter: w, limit: 10 << 20, inside: inside, gone: r.Context().Done()}, r)
 			return true
 		}
 		return false
@@ -85,16 +85,17 @@ func TestPullInterrupted(t *testing.T) {
 	}
 }
 
-// stopping is a response that sends at most left bytes, and then blocks until the client leaves.
+// stopping is a response that stops when it would send more than limit bytes. Then it blocks until
+// the client disconnects.
 type stopping struct {
 	http.ResponseWriter
-	left   int64
+	limit  int64
 	inside chan struct{}
 	gone   <-chan struct{}
 }
 
 func (s *stopping) Write(p []byte) (int, error) {
-	if s.left -= int64(len(p)); s.left < 0 {
+	if s.limit -= int64(len(p)); s.limit < 0 {
 		_ = http.NewResponseController(s.ResponseWriter).Flush()
 		close(s.inside)
 		<-s.gone

@@ -178,7 +178,7 @@ func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope)
 }
 
 // requireReady returns an error unless every platform version in the bundles is ready. Images may
-// be in bundles, or in the sources that beside lists.
+// be in bundles or in beside, a list of additional sources.
 func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bundles []string, beside ...string) error {
 	tree, err := source.Open(ctx, flags.Options(bundles))
 	if err != nil {

@@ -36,8 +36,8 @@ func TestStatusWatchEndsWithCtrlC(t *testing.T) {
 	}
 }
 
-// status ends with 3 for the sources for which list does, and with 0 for the others: harmless problems
-// and conflicts are printed, and change no exit status.
+// status exits with 3 if list exits with 3, otherwise with 0. Both print harmless problems and
+// conflicts, which do not change the exit status.
 func TestStatusEndsLikeList(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(dir string)
@@ -45,7 +45,7 @@ func TestStatusEndsLikeList(t *testing.T) {
 		want    int
 	}{
 		"intact": {func(string) {}, "", 0},
-		"bytes behind the end of an archive": {func(dir string) {
+		"bytes after the end of an archive": {func(dir string) {
 			archive := filepath.Join(dir, "installer.tar")
 			data, err := os.ReadFile("testdata/d8/installer.tar")
 			layouttest.Try(t, err)

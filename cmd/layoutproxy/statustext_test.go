@@ -12,7 +12,7 @@ import (
 )
 
 // FuzzStatus lets a server answer anything. Either the answer is refused, or it is printed without
-// hidden characters. The exit status is 3 if there is a problem other than a conflict, otherwise 0.
+// hidden characters. The exit status is 3 if a problem affects content, otherwise 0.
 func FuzzStatus(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `null`, `{"generation":1}`, `{"generation":1,"checked":true,"roots":["deckhouse/ee",""],"sources":[{"path":"/media","kind":"directory","state":"ready","repositories":1}]}`,

@@ -43,11 +43,11 @@ func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	return screen, program
 }
 
-// interrupt runs the program on a terminal, and presses Ctrl-C once the output matches the pattern
-// when. It returns the complete output and the exit status.
-func interrupt(t *testing.T, columns uint16, when string, args ...string) (string, int) {
+// interrupt runs the program on a terminal, and presses Ctrl-C as soon as the output matches pattern.
+// It returns the complete output and the exit status.
+func interrupt(t *testing.T, columns uint16, pattern string, args ...string) (string, int) {
 	t.Helper()
-	ready, pressed := regexp.MustCompile(when), false
+	ready, pressed := regexp.MustCompile(pattern), false
 	wrote, status := onTerminal(t, columns, program(t, args...), func(screen *os.File, wrote string) {
 		if !pressed && ready.MatchString(wrote) {
 			pressed = true
@@ -57,7 +57,7 @@ func interrupt(t *testing.T, columns uint16, when string, args ...string) (strin
 		}
 	})
 	if !pressed {
-		t.Fatalf("the output is %q, want it to match %q", wrote, when)
+		t.Fatalf("the output is %q, want it to match %q", wrote, pattern)
 	}
 	return wrote, status
 }
@@ -88,9 +88,8 @@ func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *
 	return wrote.String(), cmd.ProcessState.ExitCode()
 }
 
-// shown returns what a terminal with that many columns shows after text was written to it, line by
-// line, and the column of the cursor. It fails the test for an escape sequence that it does not
-// know.
+// shown returns the lines that a terminal with that many columns shows after text was written to it,
+// and the column of the cursor. It fails the test if it does not know an escape sequence in text.
 func shown(t *testing.T, text string, columns int) (lines []string, cursor int) {
 	t.Helper()
 	rows, row, col := [][]rune{nil}, 0, 0
@@ -145,7 +144,7 @@ func TestCtrlCLeavesNoBarsOnTerminal(t *testing.T) {
 	t.Parallel()
 	const columns = 90
 	dir := t.TempDir()
-	l := layouttest.New(t, dir).Layout("modules/console") // The blob is so large that a pull does not complete it after Ctrl-C.
+	l := layouttest.New(t, dir).Layout("modules/console") // After Ctrl-C, a pull does not complete such a large blob.
 	l.Tag(l.Image(layouttest.Image{Name: "console", LayerSizes: []int64{17 << 20}}), "v1.0.0")
 	l.Write()
 	stalling := func(kind string) string {
@@ -199,8 +198,8 @@ func withoutLateEcho(text string) string {
 	return before + last + strings.Replace(after, "^C", "", 1)
 }
 
-// endlessArchive returns an archive with the layout of endless. It takes little disk space: the
-// blob is a hole in the file.
+// endlessArchive returns an archive with the same layout as the tree that endless returns. The
+// archive takes little disk space: the blob is a hole in the file.
 func endlessArchive(t *testing.T) string {
 	t.Helper()
 	layout := filepath.Join(endless(t), "a")

@@ -62,7 +62,7 @@ func refuseForeignNames(next http.Handler) http.Handler {
 			return
 		}
 		http.Error(w, fmt.Sprintf("%.100q is not accepted as a host name here: to prevent DNS rebinding, this address accepts only IP addresses and names without a dot; "+
-			"open http://127.0.0.1:PORT, make the proxy in front of it send an accepted Host header, or set --admin-htpasswd", req.Host), http.StatusMisdirectedRequest)
+			"open http://127.0.0.1:PORT, make the proxy in front of layoutproxy send an accepted Host header, or set --admin-htpasswd", req.Host), http.StatusMisdirectedRequest)
 	})
 }
 

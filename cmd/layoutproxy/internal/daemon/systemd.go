@@ -35,7 +35,7 @@ func (n notifier) send(line string) {
 	}
 }
 
-// duringReload calls reload, and tells the service manager when it begins and ends.
+// duringReload calls reload, and reports its beginning and end to the service manager.
 func (n notifier) duringReload(reload func()) {
 	n.send("RELOADING=1")
 	reload()
