@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Commands start no background jobs. Only packages that also stop these jobs do so, such as
-// internal/daemon.
+// Commands start no background jobs. Only a package that also stops its jobs may start them, such
+// as internal/daemon.
 func TestCommandsStartNoGoroutine(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	layouttest.Try(t, err)

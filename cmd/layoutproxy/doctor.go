@@ -31,7 +31,7 @@ tag, manifest, children and blobs. On a node, doctor also checks hosts.toml, and
 running containerd reads that file. IMAGE is REPOSITORY:TAG, or the name that nodes use, which
 begins with the registry that layoutproxy replaces.
 
-Doctor changes nothing. It sends one request at a time, and repeats none. The exit status is 0 if
+Doctor changes nothing. It sends one request at a time, without retries. The exit status is 0 if
 no step fails, 1 if one does, and 3 if content is missing or damaged.`,
 		Example: `  layoutproxy doctor http://127.0.0.1:5000
   layoutproxy doctor http://127.0.0.1:5000 registry.deckhouse.io/deckhouse/ee/install:v1.70.1`,

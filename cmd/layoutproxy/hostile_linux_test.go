@@ -245,9 +245,9 @@ func TestEachClientHasItsOwnLimit(t *testing.T) {
 		}
 	}
 	if codes := count(5, "127.0.0.3", http.Header{"X-Forwarded-For": {"198.51.100.10"}}); codes[429] != 5 {
-		t.Errorf("5 more requests with another X-Forwarded-For: responses per status are %v, want 5 with 429", codes)
+		t.Errorf("5 more requests with a different X-Forwarded-For: responses per status are %v, want 5 with 429", codes)
 	}
-	// A client may have 20 open connections. layoutproxy closes the others.
+	// A client may have 20 open connections. layoutproxy closes its further connections.
 	stay := 0
 	for range 100 {
 		conn := p.dial(t)

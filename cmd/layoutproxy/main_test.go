@@ -145,7 +145,7 @@ func addresses(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("the address file %s was not written: %v", file, err)
+			ts.Fatalf("reading the address file %s: got the error %v, want addresses", file, err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -193,7 +193,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
-	ts.Fatalf("%s did not answer with status %s and the text %q within two minutes", args[0], args[1], text)
+	ts.Fatalf("%s: want an answer with status %s and the text %q within two minutes, got none", args[0], args[1], text)
 }
 
 // hangUp is the script command `hangup`. It sends SIGHUP to the program that was started last.

@@ -178,7 +178,7 @@ func unpack(archive, to string) error {
 			return err
 		}
 		if !filepath.IsLocal(h.Name) {
-			return fmt.Errorf("entry %q leads out of the directory", h.Name)
+			return fmt.Errorf("entry %q: want a path inside the directory", h.Name)
 		}
 		file := filepath.Join(to, h.Name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

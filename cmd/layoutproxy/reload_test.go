@@ -79,7 +79,7 @@ func TestHangupFailsNoRequest(t *testing.T) {
 		t.Errorf("%d of %d requests failed, want no failure and at least one request per change", failed.Load(), asked.Load())
 	}
 	if rest, err := io.ReadAll(body); err != nil || len(rest) != 64<<20-1 {
-		t.Errorf("the running download got %d more bytes (error: %v), want the rest of the blob", len(rest), err)
+		t.Errorf("rest of the running download: got %d bytes, error %v; want the rest of the blob, no error", len(rest), err)
 	}
 	p.signal(t, syscall.SIGTERM)
 	if err := <-p.ended; err != nil {

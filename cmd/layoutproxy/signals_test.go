@@ -81,7 +81,7 @@ func TestRunningTransferCompletesAfterSIGTERM(t *testing.T) {
 	refuses(t, p)
 	rest, err := io.ReadAll(body)
 	if err != nil || len(rest) != 64<<20-1 {
-		t.Errorf("the running download got %d more bytes (error: %v), want the rest of the blob", len(rest), err)
+		t.Errorf("rest of the running download: got %d bytes, error %v; want the rest of the blob, no error", len(rest), err)
 	}
 	if err := <-p.ended; err != nil {
 		t.Errorf("the server ended with %v, want exit status 0", err)

@@ -94,7 +94,7 @@ func sources(t *testing.T, dir string) map[string]*ast.File {
 	return files
 }
 
-// messages returns the errors and the hints in a file. It omits errors that only wrap another one.
+// messages returns the errors and the hints in a file. It omits errors that only wrap another error.
 // sentinels are the texts of the error variables in all packages.
 func messages(file *ast.File, sentinels map[string]string) (all []message) {
 	text := func(e ast.Expr) string {

@@ -22,7 +22,7 @@ func sequences() []string {
 // Printable writes text to w, but replaces hidden characters by escapes such as \u001b. Text from
 // bundles and servers must not control an operator's terminal: move the cursor, set the title or
 // make it send input. Line ends, tabs and the program's own colors stay. In JSON, such an escape
-// means the same character.
+// stands for the character that it replaces.
 type Printable struct {
 	w    io.Writer
 	held []byte // an incomplete sequence or character, kept until the rest is written
@@ -73,7 +73,7 @@ func writeFirst(out *bytes.Buffer, b []byte) int {
 		out.Write(b[:n])
 		return n
 	}
-	for _, unit := range utf16.AppendRune(nil, r) { // JSON also writes such a character as UTF-16.
+	for _, unit := range utf16.AppendRune(nil, r) { // UTF-16, as in JSON
 		fmt.Fprintf(out, `\u%04x`, unit)
 	}
 	return n

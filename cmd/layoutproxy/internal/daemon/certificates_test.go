@@ -83,8 +83,8 @@ func servedName(t *testing.T, address string) string {
 	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-// No request fails while the certificate is replaced. The test replaces it by a link, and by
-// overwriting first the certificate and then its key.
+// No request fails while the certificate is replaced. The test first changes a link to its
+// directory, and then overwrites the certificate and its key.
 func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 	t.Parallel()
 	tree, dir := t.TempDir(), t.TempDir()

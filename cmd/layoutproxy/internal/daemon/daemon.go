@@ -254,7 +254,7 @@ func (s *Daemon) untilStuck(ctx context.Context, what string, run func(context.C
 	return err
 }
 
-// drain stops the servers. The admin address stops last, so clients can query /readyz until then.
+// drain stops the servers. The admin address stops last: until then, clients can query /readyz.
 func (s *Daemon) drain(again <-chan os.Signal, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

@@ -95,7 +95,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 	base := "http://" + registry + "/v2/app"
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 	var wg sync.WaitGroup
-	var oldest, latest, pulls, gone atomic.Int64 // Every pull of the version oldest or a later one must succeed.
+	var oldest, latest, pulls, gone atomic.Int64 // Pulls of the version in oldest and of later versions must succeed.
 	done := make(chan struct{})
 	for c := range 8 {
 		wg.Go(func() {
@@ -115,7 +115,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 					continue // The disk is busy. Clients retry after 429.
 				}
 				if err != nil || !found && number >= oldest.Load() {
-					t.Errorf("pulling %s: got tag found %v, error %v; want the complete image, or no tag before version %d", tag, found, err, oldest.Load())
+					t.Errorf("pulling %s: got tag found %v, error %v; want the complete image, or no tag if the version is below %d", tag, found, err, oldest.Load())
 					return
 				}
 				if pulls.Add(1); !found {

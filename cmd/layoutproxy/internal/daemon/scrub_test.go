@@ -25,7 +25,7 @@ func FuzzScrubPosition(f *testing.F) {
 		at := file.read(zap.NewNop())
 		file.write(zap.NewNop(), at)
 		if again := file.read(zap.NewNop()); again.Position != at.Position || !again.Ended.Equal(at.Ended) {
-			t.Fatalf("%q: after writing and reading the position again, got %+v, want %+v", data, again, at)
+			t.Fatalf("scrub file %q: after writing and reading the position again, got %+v, want %+v", data, again, at)
 		}
 	})
 }

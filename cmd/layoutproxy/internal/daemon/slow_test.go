@@ -17,8 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A disk hangs when a manifest is read. /status still answers in time, another image can be pulled,
-// a client may disconnect, and the program can be stopped.
+// If a disk hangs while a manifest is read, /status still answers in time, other images can be
+// pulled, clients can disconnect, and the program can be stopped.
 func TestServerWorksWhileDiskHangs(t *testing.T) {
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")

@@ -43,7 +43,7 @@ func TestTracesAreOffWithoutFlag(t *testing.T) {
 		mu.Lock()
 		for _, word := range []string{"/v1/traces ", "GET manifest", "layoutproxy.repository", "app"} {
 			if strings.Contains(got.String(), word) != test.sent {
-				t.Errorf("%s: the collector got %q, contains %q: want %t", name, got.String(), word, test.sent)
+				t.Errorf("%s: the collector got %q, want %q in it: %t", name, got.String(), word, test.sent)
 			}
 		}
 		mu.Unlock()

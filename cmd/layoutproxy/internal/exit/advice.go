@@ -54,7 +54,7 @@ func signatureError(err error) error {
 	case errors.As(err, &refused) && refused.Why == inventory.Unsigned:
 		return ContentError(WithHint(err, "copy "+inventory.Name+" and "+inventory.SignatureName+" together with the bundle; layoutproxy pull --sign-key creates them"))
 	case errors.As(err, &refused) && refused.Why == inventory.OtherKey:
-		return ContentError(WithHint(err, "get the public key from whoever made the bundle, through another channel than the bundle"))
+		return ContentError(WithHint(err, "get the public key from whoever made the bundle, through a different channel than the bundle"))
 	case errors.As(err, &refused), errors.Is(err, inventory.ErrFormat):
 		return ContentError(WithHint(err, "copy "+inventory.Name+" and "+inventory.SignatureName+" again from the place where you got the bundle"))
 	}
@@ -115,7 +115,7 @@ func PushError(err error) error {
 func proofError(proof *push.ProofError, err error) error {
 	for _, d := range proof.Differences {
 		if d.Kind == push.WrongSize {
-			return WithHint(err, "the registry keeps its damaged copy: delete "+d.Reference+" from the repository "+d.Repository+" there, and push again with --check-blobs")
+			return WithHint(err, "the registry keeps its damaged copy: delete "+d.Reference+" from the repository "+d.Repository+" in the registry, and push again with --check-blobs")
 		}
 	}
 	return WithHint(err, "check the storage of the registry, the proxies in front of it, and whether anything else writes to it; then push again with --check-blobs, which sends the missing content")

@@ -27,7 +27,7 @@ func TestAdviceForRegistryErrors(t *testing.T) {
 		{wrong, "the token server auth.example refuses the login", "check the name and the password"},
 		{nobody, "nobody is logged in to registry.example", "docker login"},
 		{&push.ProofError{Differences: []push.Difference{{Kind: push.Missing, Repository: "a", Reference: "v1"}}}, "although it acknowledged them", "--check-blobs"},
-		{&push.ProofError{Differences: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 from the repository a there"},
+		{&push.ProofError{Differences: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 from the repository a in the registry"},
 	} {
 		for name, sorted := range map[string]error{"push": exit.PushError(test.err), "pull": exit.PullError(t.Context(), test.err)} {
 			var unproven *push.ProofError

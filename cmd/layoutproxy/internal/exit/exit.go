@@ -94,8 +94,8 @@ func OnSignal(parent context.Context) (ctx context.Context, stop func()) {
 	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 }
 
-// OnFirstSignal returns a context that ends at SIGINT or SIGTERM. That signal
-// also causes a call of notify. A second signal ends the process.
+// OnFirstSignal returns a context that ends at SIGINT or SIGTERM. When it has
+// ended, notify is called. A second signal ends the process.
 func OnFirstSignal(parent context.Context, notify func()) (ctx context.Context, stop func()) {
 	ctx, ignore := OnSignal(parent)
 	unregister := context.AfterFunc(ctx, func() {

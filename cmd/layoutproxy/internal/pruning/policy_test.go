@@ -25,7 +25,7 @@ func FuzzPolicy(f *testing.F) {
 			return
 		}
 		if err := r.Policy.Check(); err != nil || r.Grace < 0 || r.Policy.IsEmpty() {
-			t.Fatalf("parsePolicy(%q) = %+v, which Check refuses with %v; want a valid policy with a rule", data, r, err)
+			t.Fatalf("parsePolicy(%q) = %+v (error of Check: %v), want a valid policy with a rule and a grace period of at least 0", data, r, err)
 		}
 		again := write(t, r)
 		second, err := parsePolicy(again)
