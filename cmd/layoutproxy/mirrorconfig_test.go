@@ -60,7 +60,7 @@ func TestMirrorConfigFindsDirectoryOfContainerd(t *testing.T) {
 	}
 }
 
-// Writing to the default directory gives a warning if containerd on this node reads a different directory.
+// Writing to the default directory gives a warning if containerd reads a different directory.
 func TestMirrorConfigWarnsOfOtherDirectory(t *testing.T) {
 	dir := machine(t)
 	flags := mirrorFlags{write: containerd.DefaultDir, proc: dir + "/proc"}

@@ -54,8 +54,8 @@ import completes a prune that was killed. Images lose their tags at once. Runnin
 grace period to complete; then the next prune, import or serve --store removes the images.
 
 A store in a bucket has no lock: if an import publishes first, the prune fails with exit status 1.
-A prune there does not delete the objects of blobs, because servers may not have seen the change
-yet. Run prune --leftovers --yes daily: it deletes objects that are older than a day, if no
+In a bucket, a prune does not delete the objects of blobs, because servers may not have seen the
+change yet. Run prune --leftovers --yes daily: it deletes objects that are older than a day, if no
 generation of the last hour contains them.
 
 The exit status is 1 if another process writes to the store, and 3 if the store has changed

@@ -43,7 +43,7 @@ func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	return screen, program
 }
 
-// interrupt runs the program on a terminal, and presses Ctrl-C as soon as the output matches pattern.
+// interrupt runs the program on a terminal, and presses Ctrl-C when the output matches pattern.
 // It returns the complete output and the exit status.
 func interrupt(t *testing.T, columns uint16, pattern string, args ...string) (string, int) {
 	t.Helper()

@@ -15,7 +15,7 @@ import (
 // VerifyKey is the public key for the signatures of bundles. The zero value requires no signature.
 type VerifyKey struct{ file string }
 
-// AddFlags adds --verify-key. Its help begins with verb, such as "import": what the command does.
+// AddFlags adds --verify-key. The flag's help begins with verb, such as "import".
 func (v *VerifyKey) AddFlags(f *pflag.FlagSet, verb string) {
 	f.StringVar(&v.file, "verify-key", "", verb+" only bundles whose signature matches this public key: a PEM `file`, Ed25519 or ECDSA P-256")
 }
