@@ -22,12 +22,12 @@ import (
 // ErrNotPacked reports that KeepPacked is set, but a layout of the bundle is not in an archive.
 var ErrNotPacked = errors.New("not an archive, so it cannot be kept packed")
 
-// archive is an archive of the bundle that is moved into the store without being unpacked.
+// archive is an archive that the import moves from the bundle into the store without unpacking it.
 type archive struct {
 	set volume.Set
 	// dir is the directory that contains the archive or its chunks.
 	dir string
-	// files are the file names of the archive: of its tar file or of its chunks.
+	// files are the names of the archive's tar file or of its chunks.
 	files []string
 	// name is the archive's file name in the store, NAME.tar.
 	name string
@@ -53,7 +53,6 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 		if err != nil {
 			return nil, err
 		}
-		// A pull has published archives here, but has not moved them into place yet.
 		if found.Publishing {
 			return nil, &IncompleteError{[]layoutstore.Problem{{Kind: layoutstore.Incomplete, Path: dir,
 				Reason: "a pull into this directory has not moved its archives into place yet: run the pull again, or import without --keep-packed"}}}
@@ -94,8 +93,8 @@ func dirOf(source string) string {
 }
 
 // chooseName finds the files of an archive and chooses its name in the store. It prefers the
-// archive's own name. If another archive in the store has that name, it adds the number of the next
-// generation.
+// archive's own name. If a different archive in the store has that name, it inserts the number of
+// the next generation.
 func (s *session) chooseName(ctx context.Context, a *archive, others []*archive) error {
 	a.files = nil
 	for _, f := range a.set.Files() {
@@ -124,7 +123,8 @@ func (s *session) chooseName(ctx context.Context, a *archive, others []*archive)
 	}
 }
 
-// findEarlierName finds out whether an earlier import stored the archive, and under which name.
+// findEarlierName checks whether an earlier import stored the archive under another name. If so, it
+// sets a.name to that name.
 func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 	name := a.name
 	for _, packed := range s.store.State().Packed {

@@ -17,7 +17,7 @@ import (
 // Errors of imports whose bundle or store is in a bucket.
 var (
 	// ErrPackedInBucket reports that KeepPacked is set for a store in a bucket.
-	ErrPackedInBucket = errors.New("a store in a bucket keeps no archives")
+	ErrPackedInBucket = errors.New("a store in a bucket cannot keep archives packed")
 	// ErrPackedFromBucket reports that KeepPacked is set for a bundle in a bucket.
 	ErrPackedFromBucket = errors.New("in a bucket, so it cannot be kept packed")
 	// ErrLost and ErrNoConditions are aliases of errors in package publish.
@@ -69,7 +69,8 @@ func (d *inBucket) readIndex(ctx context.Context, at string) (data []byte, name 
 
 func (d *inBucket) pruned() []journal.Pruned { return d.store.Generation().Pruned }
 
-// findExisting finds, for each content of the bundle, the layouts in the store that need a copy.
+// findExisting finds, for each content of the bundle, the layouts in the store that still need a
+// copy of it.
 func (d *inBucket) findExisting(ctx context.Context, p *plan) error {
 	if err := d.store.FindBlobs(ctx); err != nil {
 		return err
@@ -146,7 +147,8 @@ func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
 	return report, nil
 }
 
-// addedBlobs returns the blobs that the import adds to the store, by the path of their layout.
+// addedBlobs returns the blobs that the import adds to the store, grouped by the path of their
+// layout.
 func (p *plan) addedBlobs() map[string][]digest.Digest {
 	added := map[string][]digest.Digest{}
 	for _, c := range p.contents {

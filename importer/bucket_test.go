@@ -85,7 +85,7 @@ func compareStores(t *testing.T, what, dir string, s *buckettest.Server) {
 	importertest.Same(t, what, contentOfStore(t, s), importertest.MustContent(t, dir))
 	want := indexesOf(t, layoutstore.Options{Sources: []string{dir}})
 	if diff := cmp.Diff(want, indexesOf(t, layoutstore.Options{Sources: []string{inBucket}, Buckets: s.Readers(t)})); diff != "" {
-		t.Errorf("%s: the indexes or blobs differ (-directory +bucket):\n%s", what, diff)
+		t.Errorf("%s: the indexes or blobs of the two stores differ (-directory +bucket):\n%s", what, diff)
 	}
 }
 
@@ -99,7 +99,7 @@ func TestImportIntoABucket(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.Generation != uint64(n+1) || !got.Changed || got.Tags != want.Tags || got.Repositories != want.Repositories || got.Blobs.Verified != want.Blobs.Verified {
-			t.Errorf("import %d into the bucket reports %+v, into a directory %+v", n+1, got, want)
+			t.Errorf("report of import %d into the bucket: got %+v, want the same as for a directory: %+v", n+1, got, want)
 		}
 		compareStores(t, fmt.Sprint("import ", n+1), dir, s)
 
@@ -109,7 +109,7 @@ func TestImportIntoABucket(t *testing.T) {
 			t.Errorf("a second import of the same bundle: got report %+v and error %v, want no change", again, err)
 		}
 		if diff := cmp.Diff(keys, s.Keys(t, "")); diff != "" {
-			t.Errorf("a second import of the same bundle changed objects:\n%s", diff)
+			t.Errorf("a second import of the same bundle changed objects of the store, want no change:\n%s", diff)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 					t.Fatal(err)
 				}
 				if got.Tags != want.Tags || got.Changed != want.Changed || got.Generation != want.Generation {
-					t.Errorf("import %d into the bucket reports %+v, into a directory %+v", n, got, want)
+					t.Errorf("report of import %d into the bucket: got %+v, want the same as for a directory: %+v", n, got, want)
 				}
 				compareStores(t, fmt.Sprint("import ", n), dir, s)
 				if live == nil {
@@ -168,7 +168,7 @@ func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 	}
 }
 
-// A replica writes nothing. While the store does not change, it requests only the pointer.
+// A replica only reads the bucket. A rescan of an unchanged store requests only the pointer.
 func TestReplicasOnlyRead(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -184,7 +184,7 @@ func TestReplicasOnlyRead(t *testing.T) {
 		}
 	}
 	if got := s.Counts(); len(got) != 1 || got[buckettest.Get] != 3 {
-		t.Errorf("requests of three rescans: got %v, want 3 GET", got)
+		t.Errorf("requests of three rescans of an unchanged store: got %v, want 3 GET requests", got)
 	}
 	if _, err := importInto(t, s, importertest.NewBundle(t)); err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestDamagedBundleIsNotUploaded(t *testing.T) {
 	}
 	for _, key := range s.Keys(t, "store/blobs/") {
 		if sum := digest.FromBytes(s.Read(t, key)).Encoded(); !strings.HasSuffix(key, sum) {
-			t.Errorf("blob %s in the bucket has the digest %s", key, sum)
+			t.Errorf("content of the object %s: got the digest %s, want the digest in its key", key, sum)
 		}
 	}
 }
@@ -248,12 +248,13 @@ func TestUploadsAreReused(t *testing.T) {
 		}
 	}
 	if sent != 1 || report.Blobs.Repaired != 1 || report.Blobs.Written != 0 {
-		t.Errorf("got %d uploads of blobs, want only the damaged one; report %+v", sent, report.Blobs)
+		t.Errorf("the second import uploaded %d blobs, want only the damaged one; it reports %+v", sent, report.Blobs)
 	}
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// If the bucket ignores the conditions of writes, an import fails and leaves the bucket empty.
+// If the bucket ignores the conditions of conditional writes, an import fails and leaves the bucket
+// empty.
 func TestBucketWithoutConditionalWritesIsRefused(t *testing.T) {
 	s := buckettest.Start(t)
 	s.IgnoreConditions()
@@ -261,7 +262,7 @@ func TestBucketWithoutConditionalWritesIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if keys := s.Keys(t, ""); len(keys) != 0 {
-		t.Errorf("the failed import left objects in the bucket: %q", keys)
+		t.Errorf("objects in the bucket after the failed import: got %q, want none", keys)
 	}
 }
 
@@ -382,7 +383,7 @@ func TestFaultAtEveryRequest(t *testing.T) {
 				importertest.Same(t, fmt.Sprintf("%s request %d: the store has neither the old nor the new content; compared with the new:", name, n), got, fresh)
 			}
 			if err == nil && !maps.Equal(got, fresh) {
-				t.Errorf("%s request %d: the import returned no error, but published nothing", name, n)
+				t.Errorf("%s request %d: the import returned no error but published nothing, want the new content", name, n)
 			}
 			if _, err := importInto(t, s, after); err != nil {
 				t.Errorf("%s request %d: the second import failed: %v", name, n, err)

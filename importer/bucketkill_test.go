@@ -18,13 +18,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// bucketVictim is the environment variable of a process that imports into a bucket: the URL of the store and
-// the bundle.
+// bucketVictim is an environment variable that makes the test binary import into a bucket, as the
+// process to be killed. Its value is "URL of the test server|path of the bundle".
 const bucketVictim = "LAYOUTPROXY_TEST_BUCKET_VICTIM"
 
-// A process that is killed at any request of an import into a bucket, before the store gets the request or
-// after, leaves the old or the new state, and another import completes. LAYOUTPROXY_TEST_ALL=1 kills it at
-// every request.
+// If a process is killed at any request of an import into a bucket, the store has the old or the
+// new content, and a second import succeeds. The kill comes before or after the server gets the
+// request. LAYOUTPROXY_TEST_ALL=1 tries every request.
 func TestKilledAtRequests(t *testing.T) {
 	if work := os.Getenv(bucketVictim); work != "" {
 		importAsVictim(t, strings.Split(work, "|"))
@@ -52,15 +52,15 @@ func TestKilledAtRequests(t *testing.T) {
 				kills++
 				got := contentOfStore(t, s)
 				if !maps.Equal(got, old) && !maps.Equal(got, fresh) {
-					importertest.Same(t, fmt.Sprintf("request %d: neither the old nor the new state, which is", n), got, fresh)
+					importertest.Same(t, fmt.Sprintf("killed at request %d: the store has neither the old nor the new content; compared with the new:", n), got, fresh)
 				}
 				if published = published || maps.Equal(got, fresh); published && maps.Equal(got, old) {
-					t.Errorf("request %d: the old state, although an earlier request had published the new one", n)
+					t.Errorf("killed at request %d: got the old content, want the new, as after a kill at an earlier request", n)
 				}
 				if _, err := importInto(t, s, after); err != nil {
-					t.Errorf("request %d: the second import: %v", n, err)
+					t.Errorf("killed at request %d: the second import failed: %v", n, err)
 				}
-				importertest.Same(t, fmt.Sprintf("request %d, after the second import", n), contentOfStore(t, s), fresh)
+				importertest.Same(t, fmt.Sprintf("killed at request %d: the store after the second import", n), contentOfStore(t, s), fresh)
 			}
 			if kills < 3 || stride == 1 && (kills < 30 || published != received) {
 				t.Errorf("%d kills, published %v", kills, published)
@@ -69,8 +69,9 @@ func TestKilledAtRequests(t *testing.T) {
 	}
 }
 
-// killAtRequest imports a bundle in another process, and kills that process at its nth request: before the
-// store gets the request, or after. It returns false if the import ends before.
+// killAtRequest imports a bundle in another process, and kills that process at its nth request:
+// after the server got the request if received is true, otherwise before. It returns false if the
+// import sends fewer than n requests.
 func killAtRequest(t *testing.T, s *buckettest.Server, bundle string, n int, received bool) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledAtRequests$")
@@ -101,12 +102,12 @@ func killAtRequest(t *testing.T, s *buckettest.Server, bundle string, n int, rec
 	}
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("request %d: the process was not killed: %v\n%s", n, err, &out)
+		t.Fatalf("request %d: the process ended with %v, want SIGKILL; its output:\n%s", n, err, &out)
 	}
 	return true
 }
 
-// importAsVictim imports into a bucket until it is killed, with one request at a time.
+// importAsVictim imports into a bucket until its process is killed. It sends one request at a time.
 func importAsVictim(t *testing.T, work []string) {
 	c, err := s3.NewClient(s3.Options{Endpoint: work[0], Getenv: buckettest.Getenv})
 	layouttest.Try(t, err)

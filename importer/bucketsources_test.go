@@ -34,7 +34,7 @@ func writeInto(t *testing.T, s *buckettest.Server, dir, prefix string) {
 }
 
 // A signed bundle can be imported from a directory or a bucket, into a store in a directory or in a
-// bucket. Each store then serves the bundle with the key.
+// bucket. With the public key, each store then serves the bundle.
 func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 	_, private, err := ed25519.GenerateKey(nil)
 	layouttest.Try(t, err)

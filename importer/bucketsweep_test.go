@@ -22,7 +22,8 @@ func openWriter(t *testing.T, s *buckettest.Server) *publish.Bucket {
 	return w
 }
 
-// sweep deletes the garbage in the store. It returns the number of objects and unfinished uploads.
+// sweep deletes the garbage in the store. It returns how many objects and unfinished uploads were
+// garbage, in total.
 func sweep(t *testing.T, s *buckettest.Server, o publish.Sweeping) (int, error) {
 	t.Helper()
 	// Timestamps have a resolution of one second, so this gives the sweep a later timestamp.
@@ -171,7 +172,8 @@ func TestSweepAfterAnotherWriterPublished(t *testing.T) {
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// Imports work after sweeps, although the store then has blobs of two epochs.
+// Imports succeed after sweeps, although the store then has blobs of several epochs: each of these
+// sweeps begins a new one.
 func TestImportsAfterSweeps(t *testing.T) {
 	s := buckettest.Start(t)
 	want := importertest.Content{}

@@ -24,8 +24,8 @@ type bundle struct {
 	opened   *fileid.Set // set of the files that the import has opened
 }
 
-// openBundle reads the indexes of the bundles. Discovery tags are disabled, because the store
-// synthesizes its own from its paths.
+// openBundle reads the indexes of all layouts in the sources. Discovery tags are disabled, because
+// the store synthesizes its own from its paths.
 func openBundle(ctx context.Context, sources []string, o Options) (*bundle, error) {
 	opened := &fileid.Set{}
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: o.CacheDir, Buckets: o.readers(), VerifyKey: o.VerifyKey, Opened: opened.Add, Unread: opened.Forget})

@@ -10,8 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// findComplete reports which digests in the repository's indexes are complete: everything that they
-// lead to is proven. It marks that content as needed. Its errors are those of findCopies.
+// findComplete reports for each digest of the repository whether its graph is complete, i.e. the
+// digests of all its content are proven. It adds all complete graphs to p.needed. Its errors are
+// those of findCopies.
 func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Digest]bool, error) {
 	repo, graph := r.repo, r.graph
 	var failed error
@@ -33,7 +34,7 @@ func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Diges
 	for _, b := range graph.Blobs {
 		optional[b.Digest] = b.Optional
 		for _, c := range b.Claims {
-			if c.By == nil { // an index lists the blob itself
+			if c.By == nil { // an index lists the blob directly, without a manifest
 				ok[b.Digest] = ok[b.Digest] || !isMissing(b.Digest, c.Size, false)
 			}
 		}
@@ -50,7 +51,7 @@ func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Diges
 	return ok, nil
 }
 
-// markNeeded marks all blobs that complete manifests lead to as needed.
+// markNeeded adds to p.needed every blob that is reachable from a complete manifest.
 func (p *plan) markNeeded(at string, graph *closure.Graph, ok map[digest.Digest]bool) {
 	if p.needed == nil {
 		p.needed = map[string]bool{}

@@ -27,7 +27,7 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 	problems := refused(t, tree.Dir())
 	for tag := range contradictions {
 		if !slices.ContainsFunc(problems, func(p layoutstore.Problem) bool { return p.Tag() == tag && p.Kind == layoutstore.Damaged }) {
-			t.Errorf("no problem names the tag %s: %v", tag, problems)
+			t.Errorf("problems of the tag %s: got none of kind damaged, want one; all problems: %v", tag, problems)
 		}
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")

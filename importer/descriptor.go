@@ -23,8 +23,9 @@ type wantedKey struct {
 	tag    string
 }
 
-// findWanted returns the descriptors of a repository of the bundle, in order. If several have the
-// same tag, only the last keeps it. findWanted also counts the tags that it leaves out.
+// findWanted returns the descriptors of a repository of the bundle, in the order of its indexes. If
+// several have the same tag, only the last keeps it. findWanted also counts the tags that it leaves
+// out.
 func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]wanted, error) {
 	complete := func(digest.Digest) bool { return true }
 	if len(p.problems.all) > 0 {
@@ -75,9 +76,9 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 	return want, nil
 }
 
-// pinned returns the descriptor with its tag in a second annotation, the short tag. The store's
-// index may also get images of other repositories. Even then, the short tag decides which tag the
-// descriptor has.
+// pinned returns the descriptor with its tag in a second annotation, publish.ShortTag. This
+// annotation decides which tag the descriptor has, even if the store's index also gets images of
+// other repositories.
 func (w wanted) pinned() wanted {
 	w.raw = publish.EditAnnotations(w.raw, func(annotations map[string]json.RawMessage) {
 		annotations[publish.ShortTag], _ = publish.Marshal(w.tag) // a string

@@ -36,7 +36,8 @@ type existingCopy struct {
 	wrong bool // the bytes differ from those of the bundle's copy
 }
 
-// findExisting finds the store's copies of the plan's contents, and the layouts without a copy.
+// findExisting finds the store's copies of the plan's contents, and the layouts that still need
+// one.
 func (d *directory) findExisting(ctx context.Context, p *plan) error {
 	byName := make(map[string]*content, len(p.contents))
 	for _, c := range p.contents {
@@ -67,7 +68,7 @@ func (d *directory) findExisting(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// addExisting adds a blob of the store with the content's name, if it is a regular file.
+// addExisting adds to c a blob of the store that has the content's name, if it is a regular file.
 func (c *content) addExisting(at string, blob fs.DirEntry) {
 	info, err := blob.Info()
 	if err != nil || !info.Mode().IsRegular() {
@@ -196,10 +197,11 @@ func (s *session) openExisting(ctx context.Context, c *content, e *existingCopy)
 // maxCompared is the maximum number of copies in the store that are open at the same time.
 const maxCompared = 8
 
-// comparison compares copies in the store with a copy in the bundle, while that copy is read.
+// comparison compares copies in the store with the bundle's copy, while the import reads the
+// bundle's copy.
 type comparison struct {
 	copies []*existingCopy
-	// open contains a reader for each copy, or nil if the copy has already differed.
+	// open contains a reader for each copy. It is nil once the copy has differed.
 	open []io.ReadCloser
 	buf  []byte // buffer of bufferSize bytes
 }
@@ -231,8 +233,8 @@ func (x *comparison) drop(i int) {
 	}
 }
 
-// next compares the next bytes of the bundle's copy with all open copies. It marks a copy that
-// cannot be read as wrong.
+// next compares the next bytes of the bundle's copy with all open copies. If a copy differs or
+// cannot be read, next marks it as wrong.
 func (x *comparison) next(want []byte) {
 	for i, r := range x.open {
 		if r == nil {

@@ -33,8 +33,8 @@ const (
 
 func ways() []way { return []way{unpacked, packed, dropped} }
 
-// importFrom imports the bundle at dir into a store. It calls the function before at each step. If
-// dir is in a drop directory, importFrom returns the reported state of the bundle as its error.
+// importFrom imports the bundle at dir into a store. It calls before at each step. If dir is in a
+// drop directory, importFrom returns the reported state of the bundle as its error.
 func (w way) importFrom(ctx context.Context, store, dir string, before func(op, path string) error) error {
 	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: w == packed, Jobs: 1})
 	if err != nil {
@@ -153,14 +153,14 @@ func (s scene) completes(t *testing.T, store, bundle string) {
 			t.Errorf("the second import failed: %v", err)
 		}
 		if left := importertest.Unfinished(t, store); len(left) > 0 {
-			t.Errorf("files in the store that the second import left unfinished: %v", left)
+			t.Errorf("unfinished files in the store after the second import: got %v, want none", left)
 		}
 	} else if i := importertest.New(t, store); i.Recover(t.Context()) != nil {
-		t.Error("the archives are no longer in the bundle, and Recover cannot complete the import")
+		t.Error("Recover failed, want it to complete the import, because the bundle no longer contains the archives")
 	}
 	importertest.Same(t, "the store after the second import", importertest.MustContent(t, store), s.new)
 	if left := archives(t, bundle); s.way != unpacked && len(left) > 0 {
-		t.Errorf("archives that the second import left in the bundle: %v", left)
+		t.Errorf("archives in the bundle after the second import: got %v, want none", left)
 	}
 }
 
@@ -206,11 +206,11 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 		return errors.New("dead")
 	})
 	if err == nil && !optional(last, at) {
-		t.Fatalf("step %d, %s: the import succeeded, but should have failed", n, at)
+		t.Fatalf("step %d, %s: the import succeeded, want an error", n, at)
 	}
 	now := s.oldOrNew(t, store)
 	if published && !now {
-		t.Fatalf("step %d, %s: the store has the old tree, although it had the new one after an earlier step", n, at)
+		t.Fatalf("step %d, %s: the store has the old tree, want the new one, as after an earlier step", n, at)
 	}
 	if err == nil {
 		// The import succeeded, but the bundle stayed in the drop directory. It will not be
@@ -258,10 +258,10 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 	}
 	if n < s.commits {
 		if got := importertest.Files(t, store); !maps.Equal(got, before) && !strings.HasPrefix(at, "remove") {
-			t.Fatalf("step %d, %s: the failed import changed the tree, or left files in staging: %v; error %v", n, at, importertest.Unfinished(t, store), err)
+			t.Fatalf("step %d, %s: got a changed tree or files in staging after the failed import, want neither; staging %v, error %v", n, at, importertest.Unfinished(t, store), err)
 		}
 		if s.way == packed && len(archives(t, bundle)) != len(archives(t, s.bundle)) {
-			t.Fatalf("step %d, %s: the failed import removed an archive from the bundle", n, at)
+			t.Fatalf("step %d, %s: the failed import removed an archive from the bundle, want all of them kept", n, at)
 		}
 	}
 	s.oldOrNew(t, store)
@@ -307,7 +307,7 @@ func (s scene) killAt(t *testing.T, n int) {
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("step %d: the process did not end by SIGKILL: %v\n%s", n, err, out)
+		t.Fatalf("step %d: the process ended with %v, want SIGKILL; its output:\n%s", n, err, out)
 	}
 	s.oldOrNew(t, store)
 	s.completes(t, store, bundle)
@@ -316,7 +316,8 @@ func (s scene) killAt(t *testing.T, n int) {
 	}
 }
 
-// die is run in the killed process. It imports a bundle, and kills its process at the given step.
+// die runs in the process to be killed. It imports a bundle, and kills its process at the given
+// step.
 func die(t *testing.T, work []string) {
 	at, err := strconv.Atoi(work[3])
 	if err != nil {
@@ -329,7 +330,7 @@ func die(t *testing.T, work []string) {
 		}
 		return nil
 	})
-	t.Fatalf("the process is still alive after %d steps: %v", step, err)
+	t.Fatalf("the process is still alive after %d steps and import error %v, want it killed", step, err)
 }
 
 // watch reads a store repeatedly until stop is called. It fails the test unless it sees the old

@@ -39,7 +39,7 @@ func FuzzUntag(f *testing.F) {
 			}
 			after, err := layoutstore.ParseIndex([]byte(`{"schemaVersion":2,"manifests":[`+string(w.raw)+`]}`), "a")
 			if err != nil || len(after) != 1 || after[0].Tag != "" || after[0].Digest != w.Digest {
-				t.Errorf("untag changed entry %d of %q to %q, which is parsed as %+v, error %v", i, data, w.raw, after, err)
+				t.Errorf("untag changed entry %d of %q to %q; ParseIndex reads this as %+v, error %v; want one entry with the same digest and no tag", i, data, w.raw, after, err)
 			}
 		}
 		if len(m.entries) < len(before) {
@@ -68,10 +68,10 @@ func FuzzMoveRecord(f *testing.F) {
 		}
 		got, err := read(out.Bytes())
 		if err != nil || len(got.files) != 2 || string(got.files[0].Name) != a || string(got.files[1].Name) != b || got.Generation != generation {
-			t.Errorf("the names %q and %q were read back as %+v, error %v", a, b, got, err)
+			t.Errorf("record with the names %q and %q: read back as %+v, error %v; want the same names and generation", a, b, got, err)
 		}
 		if got, err := read(content); err == nil && len(got.files) != got.Count {
-			t.Errorf("the record %q was accepted: it contains %d files, but its first line states %d", content, len(got.files), got.Count)
+			t.Errorf("readMoveRecord accepted the record %q, want an error: it contains %d files, but its first line states %d", content, len(got.files), got.Count)
 		}
 	})
 }

@@ -65,7 +65,7 @@ func TestImportingAgainChangesNothing(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	if after := importertest.Files(t, store); !maps.Equal(after, before) || !modified(t, store).Equal(stamp) {
-		t.Errorf("the second import changed the store: %v", after)
+		t.Errorf("files of the store after the second import: got %v, want no change", after)
 	}
 }
 
@@ -79,7 +79,7 @@ func modified(t *testing.T, store string) time.Time {
 }
 
 // If a later bundle replaces content, the old content stays available by digest. Repositories with
-// the same content share one file.
+// the same blob share one file.
 func TestReplacedContentStays(t *testing.T) {
 	store, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	importertest.Imported(t, store, old)
@@ -101,7 +101,7 @@ func TestReplacedContentStays(t *testing.T) {
 		t.Errorf("cannot read the manifest whose tag was replaced: %v", err)
 	}
 	if n := links(t, store); n == 0 {
-		t.Error("no two repositories share the file of a blob")
+		t.Error("no two repositories share the file of a blob, want at least one shared file")
 	}
 	if _, err := repo.Tag(t.Context(), "v1.0.0"); err != nil {
 		t.Errorf("cannot read a tag that only the old bundle has: %v", err)
@@ -205,14 +205,14 @@ func TestInterruptedImportResumes(t *testing.T) {
 		t.Fatalf("interrupted: %v", err)
 	}
 	if len(importertest.MustContent(t, store)) > 0 {
-		t.Error("the interrupted import published content")
+		t.Error("the interrupted import published content, want none published")
 	}
 	if len(importertest.Unfinished(t, store)) == 0 {
-		t.Fatal("the interrupted import kept no blobs in staging")
+		t.Fatal("the interrupted import kept no blobs in staging, want some")
 	}
 	all, rest := importertest.Imported(t, filepath.Join(t.TempDir(), "other"), bundle), importertest.Imported(t, store, bundle)
 	if rest.Blobs.Written > all.Blobs.Written-5 || rest.Blobs.Verified != all.Blobs.Verified {
-		t.Errorf("the resumed import wrote %+v, an import into an empty store wrote %+v", rest.Blobs, all.Blobs)
+		t.Errorf("blobs of the resumed import: got %+v, want at least 5 fewer written than by an import into an empty store: %+v", rest.Blobs, all.Blobs)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, bundle))
 	if left := importertest.Unfinished(t, store); len(left) > 0 {
@@ -255,7 +255,7 @@ func TestMissingBundle(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(store); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the failed import created the store: %v", err)
+		t.Errorf("stat of the store after the failed import: got error %v, want ErrNotExist", err)
 	}
 }
 
@@ -271,7 +271,7 @@ func TestStoreOfALaterFormat(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if !maps.Equal(importertest.Files(t, store), before) {
-		t.Error("the failed import changed the store")
+		t.Error("the failed import changed the store, want no change")
 	}
 	if _, err := importertest.ContentOf(t.Context(), store); err == nil || !strings.Contains(err.Error(), "format 2") {
 		t.Errorf("reading a store of a later format: got error %v, want one that names format 2", err)

@@ -27,10 +27,10 @@ func TestKeepPacked(t *testing.T) {
 	}
 	all := importertest.Files(t, store)
 	if all["/module-console.tar"] == 0 || len(importertest.Unfinished(t, store)) > 0 {
-		t.Errorf("the store has no archive or has unfinished files: %v", all)
+		t.Errorf("files of the store: got %v, want module-console.tar and no unfinished files", all)
 	}
 	if _, err := os.Stat(archive); !errors.Is(err, os.ErrNotExist) {
-		t.Error("the archive was not removed from the bundle")
+		t.Error("the archive is still in the bundle, want it moved into the store")
 	}
 	if report := importertest.Kept(t, store, spare); report.Changed || report.Tags != (importer.Tags{Same: 1}) {
 		t.Errorf("got the report %+v of the second import, want that nothing changed", report)
@@ -45,9 +45,9 @@ func TestKeepPacked(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)).Over(importertest.MustContent(t, spare)))
 }
 
-// If the store has another archive with the same name, the new archive gets another name. The later
-// generation wins a tag, whatever the names are. The test also imports an archive whose only layout
-// is at its root.
+// If the store has a different archive with the same name, the new archive gets a new name. The
+// later generation wins a tag, whatever the names are. The test also imports an archive whose only
+// layout is at its root.
 func TestKeepPackedNames(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	for n, name := range []string{"module-console.tar", "a.tar", "module-console.tar"} {
@@ -135,7 +135,7 @@ func TestKeepPackedRefusesDamagedArchives(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(archive); err != nil || len(importertest.MustContent(t, store)) > 0 {
-		t.Errorf("the archive is no longer in its place: %v", err)
+		t.Errorf("after the refused import: got error %v from a stat of the archive, want none and an empty store", err)
 	}
 	tree := layouttest.New(t, t.TempDir())
 	tree.Layout("a").Write()

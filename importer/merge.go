@@ -115,9 +115,9 @@ type merging struct {
 	entries []wanted
 	// byTag maps each tag to the positions of its descriptors in entries.
 	byTag map[string][]int
-	// union returns the digest that a tag has in the store.
+	// union returns the digest that a tag has in the merged tree of the store.
 	union func(tag string) (digest.Digest, error)
-	// named are the digests that the store's indexes of the repository list.
+	// named contains each digest that is listed in an index of this repository in the store.
 	named   map[digest.Digest]bool
 	known   bool // whether the repository exists in the store
 	changed bool

@@ -30,7 +30,7 @@ func refused(t *testing.T, bundle string) []layoutstore.Problem {
 		t.Fatalf("got error %v, want *IncompleteError", err)
 	}
 	if after := importertest.Files(t, store); !maps.Equal(after, before) {
-		t.Errorf("the refused import changed the store: %v", after)
+		t.Errorf("files of the store after the refused import: got %v, want no change", after)
 	}
 	return incomplete.Problems
 }
@@ -65,7 +65,8 @@ func TestFlippedEntries(t *testing.T) {
 		if strings.HasSuffix(p.Name, "oci-layout") {
 			continue // imports do not read this entry
 		}
-		// Damage the first byte: if another byte changes, an index can still be valid.
+		// Damage the first byte, because an index can still be valid after a change of a later
+		// byte.
 		at := p.Body
 		t.Run(filepath.Base(p.Name), func(t *testing.T) {
 			importertest.Flip(t, archive, at)
@@ -104,7 +105,7 @@ func TestMissingChunk(t *testing.T) {
 			t.Fatal(err)
 		}
 		if problems := refused(t, filepath.Dir(archive)); !strings.Contains(problems[0].Reason, "missing") {
-			t.Errorf("chunk %d is missing: got problems %+v, want one that says so", i, problems)
+			t.Errorf("chunk %d is missing: got problems %+v, want a first one whose reason contains the word missing", i, problems)
 		}
 		if err := os.WriteFile(chunks[i], data, 0o644); err != nil {
 			t.Fatal(err)
@@ -173,7 +174,7 @@ func TestAllowIncomplete(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	if after["modules/console:v2"] != string(whole.Digest) || after["modules/console:multi"] == "" {
-		t.Errorf("images that are complete in the bundle are missing in the store: %v", after)
+		t.Errorf("tags in the store: got %v, want v2 and multi, whose images are complete in the bundle", after)
 	}
 	for name, size := range importertest.Files(t, store) {
 		if size == 4000 || size == 66_000 {
@@ -183,7 +184,7 @@ func TestAllowIncomplete(t *testing.T) {
 }
 
 // With AllowIncomplete, an import from a chunk set publishes the images that do not need the
-// missing chunk. Once the chunk is there, another import publishes the other images.
+// missing chunk. Once the chunk is there, a second import publishes the remaining images.
 func TestAllowIncompleteChunks(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -230,7 +231,7 @@ func TestAllowIncompleteChunks(t *testing.T) {
 }
 
 // packIndexFirst packs the small files of a tree before the large ones. So the index precedes the
-// layers, as in archives of some other tools.
+// layers, as in archives that some other tools write.
 func packIndexFirst(t *testing.T, tree *layouttest.Tree, archive string) {
 	t.Helper()
 	sizes := importertest.Files(t, tree.Dir())

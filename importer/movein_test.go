@@ -50,7 +50,7 @@ func TestKeepPackedCopiesSharedArchives(t *testing.T) {
 					t.Errorf("copied: %+v", report.Copied)
 				}
 				if _, err := os.Stat(archive); err != nil {
-					t.Errorf("the copied archive was removed from its old place: %v", err)
+					t.Errorf("stat of the copied archive at its old path: got error %v, want none", err)
 				}
 				inside := filepath.Join(store, filepath.Base(archive))
 				wantOwn(t, inside)
@@ -104,11 +104,11 @@ func TestKeepPackedMovesArchives(t *testing.T) {
 	inside := filepath.Join(store, "module-console.tar")
 	after, err := os.Stat(inside)
 	if err != nil || !os.SameFile(before, after) {
-		t.Errorf("the archive was copied instead of moved: %v", err)
+		t.Errorf("the archive in the store is a different file than before the import, want the same; error %v", err)
 	}
 	wantOwn(t, inside)
 	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the archive still has its old name: %v", err)
+		t.Errorf("stat of the archive's old name: got error %v, want ErrNotExist", err)
 	}
 }
 

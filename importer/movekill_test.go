@@ -58,15 +58,15 @@ func killedPacking(t *testing.T, n int, meddle bool) bool {
 	}
 	after := importertest.Contents(t, dir)
 	if meddle && after[late] != "came later" {
-		t.Errorf("step %d: the file that arrived later was removed: %v", n, after)
+		t.Errorf("step %d: the file that arrived later is gone, want it to stay; files are %v", n, after)
 	}
 	for name := range before {
 		if _, stays := after[name]; stays && name != late && !strings.HasSuffix(name, ".gostsum") && (published || !meddle) {
-			t.Errorf("step %d, new file %q, published %v: the old name %s was not removed", n, late, published, name)
+			t.Errorf("step %d, new file %q, published %v: the old name %s still exists, want it removed", n, late, published, name)
 		}
 	}
 	if left := importertest.Unfinished(t, store); len(left) > 0 {
-		t.Errorf("step %d: unfinished files in the store: %v", n, left)
+		t.Errorf("step %d: unfinished files in the store: got %v, want none", n, left)
 	}
 	own, err := os.Stat(filepath.Join(store, ".layoutproxy/store.json"))
 	importertest.Must(t, err)

@@ -23,8 +23,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// clearImported moves or removes the files that an import has read. Other files stay and are
-// reported. wait is the time until the next scan; 0 means that only a change causes a scan.
+// clearImported moves or removes the files that an import has read. All other files of the bundle
+// stay and are reported. wait is the time until the next scan; 0 means that only a change causes a
+// scan.
 func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.moveOrRemove(ctx, it, opened, changed)
@@ -123,7 +124,7 @@ func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 }
 
 // moveOrRemove moves the files that an import has read to done/, or removes them. rest lists the
-// bundle's other files, with the reason why each stays.
+// files of the bundle that stay, with a reason for each.
 func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, changed bool) (rest []staying, err error) {
 	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {

@@ -68,7 +68,7 @@ func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []stri
 	for _, set := range found.Sets {
 		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: d.identityOf(set), changed: set.Changed, set: set}
 		for _, name := range parts[set.Name] {
-			if read[name] = true; set.Chunked { // use the name of a chunk, as a directory may have the archive's name
+			if read[name] = true; set.Chunked { // use the name of a chunk, because a directory may have the archive's name
 				c.path = filepath.Join(d.options.Dir, name)
 			}
 		}
@@ -173,9 +173,9 @@ func oddEntry(dir string, e fs.DirEntry) string {
 		info, err := os.Stat(filepath.Join(dir, name))
 		switch {
 		case err != nil:
-			return "a dangling link: remove it, or put the file itself here"
+			return "a dangling link: remove it, or put the file itself into the drop directory"
 		case info.IsDir():
-			return "a link to a directory, which is not followed: put the directory itself here"
+			return "a link to a directory, but links are not followed: put the directory itself into the drop directory"
 		}
 		mode = info.Mode()
 	}
@@ -190,7 +190,7 @@ func oddEntry(dir string, e fs.DirEntry) string {
 	}
 	switch class := volume.ClassifyName(name); class.Kind {
 	case volume.NameChunk:
-		return fmt.Sprintf("a chunk beside %s, which is imported first: the chunks follow once the archive is gone", class.Archive)
+		return fmt.Sprintf("a chunk beside the archive %s: layoutproxy imports the archive first, and the chunks once the archive is gone", class.Archive)
 	case volume.NameArchive:
 		return notAnArchive
 	case volume.NameOther:
@@ -228,7 +228,7 @@ func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err err
 			return errManyFiles
 		}
 		if e.IsDir() {
-			if filepath.Base(filepath.Dir(name)) != "blobs" { // no need to watch blobs/, as index.json changes with the blobs
+			if filepath.Base(filepath.Dir(name)) != "blobs" { // no need to watch blobs/, because index.json changes with the blobs
 				dirs = append(dirs, name)
 			}
 			fmt.Fprintf(sum, "%s\n", name)
@@ -247,7 +247,7 @@ func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err err
 	})
 	c.identity = fmt.Sprintf("%x", sum.Sum(nil))
 	if errors.Is(err, errManyFiles) {
-		c.unready = []string{fmt.Sprintf("it has more than %d files: drop it in parts, or import it with layoutproxy import", limit)}
+		c.unready = []string{fmt.Sprintf("it has more than %d files: split it into smaller directories, or import it with layoutproxy import", limit)}
 		return nil, nil
 	}
 	if len(archives) > 0 {

@@ -33,8 +33,8 @@ type Options struct {
 	// MaxFiles limits the number of files in a dropped directory; 0 means 4,000,000.
 	MaxFiles int
 	// Guard is called before a bundle is imported, and again before its files are moved or removed.
-	// If it returns an error, for example because the store is inside of Dir, the bundle is not
-	// imported, or its files stay. It may be nil.
+	// If it returns an error, the bundle is not imported, or its files stay. For example, it can
+	// check that the store is not inside of Dir. It may be nil.
 	Guard func() error
 	// Published is called after each import that changed the store. It may be nil.
 	Published func(context.Context)
@@ -149,7 +149,7 @@ func (d *Drop) Scan(ctx context.Context) (dirs []string, again time.Duration, er
 		d.note.RemoveDraft()
 	}
 	if d.damaged != nil {
-		d.loadState() // read the state again, as somebody may have removed the damaged file
+		d.loadState() // read the state again, because somebody may have removed the damaged file
 	}
 	d.finishMoves(ctx)
 	found, dirs, err := d.findCandidates(ctx)

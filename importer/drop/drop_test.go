@@ -148,10 +148,10 @@ func TestDropWaitsForChunks(t *testing.T) {
 			d.scan(time.Hour)
 			d.wantStatus("module-one.tar", "waiting", fmt.Sprintf("chunk %04d is missing", late))
 			if d.scan(time.Hour) != 0 {
-				t.Error("another scan is planned, although only a new file can complete the archive")
+				t.Error("got a planned scan, want none: only a new file can complete the archive")
 			}
 			if _, err := os.Stat(d.store); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("the incomplete archive created a store: %v", err)
+				t.Errorf("scan of an incomplete archive: stat of the store returned %v, want ErrNotExist", err)
 			}
 			d.put(chunks[late], filepath.Base(chunks[late]))
 			d.scan(time.Second)
@@ -326,10 +326,10 @@ func TestDropWaitsForFreeSpace(t *testing.T) {
 	first := d.scan(time.Hour)
 	d.wantStatus("module-one.tar", "waiting", "free space: ")
 	if len(importertest.Unfinished(t, d.store)) > 0 {
-		t.Errorf("the failed import has left files in staging: %v", importertest.Unfinished(t, d.store))
+		t.Errorf("files in staging after the failed import: got %v, want none", importertest.Unfinished(t, d.store))
 	}
 	if second := d.scan(first); second != 2*first {
-		t.Errorf("the second pause does not double the first one: %s, then %s", first, second)
+		t.Errorf("the first two pauses: got %s and %s, want the second one twice as long", first, second)
 	}
 	full = false
 	if left := d.scan(first); left != first {
@@ -353,12 +353,12 @@ func TestDropKeepsBundleThatCannotBeMoved(t *testing.T) {
 		d.restart()
 		d.importer.Before(func(op, path string) error { return errors.New("the bundle is read again: " + op + " " + path) })
 		if d.scan(time.Hour) != 0 {
-			t.Error("another scan is planned, although nothing remains to be done")
+			t.Error("got a planned scan, want none: nothing remains to be done")
 		}
 		d.wantStatus("module-one.tar", "published", "")
 	}
 	if !d.has("module-one.tar") {
-		t.Error("the archive is not in the drop directory anymore")
+		t.Error("the archive is gone from the drop directory, want it to stay")
 	}
 }
 
@@ -462,6 +462,6 @@ func TestDropCatalogDoesNotOverridePin(t *testing.T) {
 	d.wantStatus(all, "published", "")
 	c := importertest.MustContent(t, d.store)
 	if at := "packages/echo/version"; c[at+":stable"] != c[at+":v1"] || c[at+":v2"] == "" {
-		t.Errorf("%v: the tag stable is not the version that the package pins", c)
+		t.Errorf("got the tags %v, want stable with the digest of v1, the version that the package pins", c)
 	}
 }

@@ -57,7 +57,7 @@ func TestKilledWhileMovingFiles(t *testing.T) {
 				}
 			}
 			if n < 2 {
-				t.Error("the process was killed at no step, so this test checked nothing")
+				t.Error("no process was killed, so this test checked nothing")
 			}
 		})
 	}
@@ -102,7 +102,7 @@ func (c moveCase) killAtStep(t *testing.T, n int, meddle bool) bool {
 	where := fmt.Sprintf("killed at step %d, replaced the file %q", n, late)
 	// The new file may have been moved to failed/ with the bundle.
 	if meddle && after[late] != "came later" && after["/failed"+late] != "came later" {
-		t.Errorf("%s: the new file is lost; the drop directory has %v", where, slices.Sorted(maps.Keys(after)))
+		t.Errorf("%s: the new file is in neither the drop directory nor failed/; the files are %v", where, slices.Sorted(maps.Keys(after)))
 	}
 	for name, data := range before {
 		c.checkPlace(t, where, name, data, late, after)
@@ -113,7 +113,7 @@ func (c moveCase) killAtStep(t *testing.T, n int, meddle bool) bool {
 		}
 	}
 	if left := slices.DeleteFunc(importertest.Unfinished(t, d.store), func(name string) bool { return name == "/dropped.json" }); len(left) > 0 {
-		t.Errorf("%s: unfinished files are left in the store: %v", where, left)
+		t.Errorf("%s: unfinished files in the store: got %v, want none", where, left)
 	}
 	return died
 }

@@ -275,13 +275,13 @@ func (m *model) byHand() {
 		m.byHands = append(m.byHands, dir)
 	}
 	if !maps.Equal(before, importertest.Contents(m.T, dir)) {
-		m.Fatal("the import has changed its bundle")
+		m.Fatal("an import without the drop directory changed the files of its bundle, want no change")
 	}
 }
 
-// rot damages a layer in the store, and quarantines it like a scrub. Until the layer is repaired,
-// it must not be served, even if its file changes. Then rot imports the layer's bundle again. This
-// must repair the layer, even if an earlier import is killed.
+// rot damages a layer in the store, and quarantines it as a scrub does. Until the layer is
+// repaired, it must not be served, even if its file changes. Then rot imports the layer's bundle
+// again. This must repair the layer, even if an earlier import is killed.
 func (m *model) rot() {
 	if len(m.byHands) == 0 {
 		return
@@ -291,7 +291,7 @@ func (m *model) rot() {
 	d := digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(layer))
 	copies, err := filepath.Glob(filepath.Join(m.store, "app", "*", "blobs", "sha256", d.Encoded()))
 	if m.check(err); len(copies) == 0 {
-		m.Fatalf("the store has lost the layer %s, after these actions: %s", d, strings.Join(m.history, "; "))
+		m.Fatalf("the store has no copy of the layer %s, want at least one, after these actions: %s", d, strings.Join(m.history, "; "))
 	}
 	importertest.Flip(m.T, copies[0], m.rand.Int64N(100)) // changes all hard links of this file, too
 	for _, file := range copies {
@@ -345,7 +345,7 @@ func (m *model) wantServed(d digest.Digest, copies []string, want bool) {
 	m.Helper()
 	for repo := range m.repositories(copies) {
 		if _, err := repo.Blob(m.Context(), d); (err == nil) != want {
-			m.Fatalf("the blob %s is served: %v (error %v), after these actions: %s", d, !want, err, strings.Join(m.history, "; "))
+			m.Fatalf("the blob %s is served: got %v, want %v; error %v, after these actions: %s", d, !want, want, err, strings.Join(m.history, "; "))
 		}
 	}
 }
@@ -381,7 +381,7 @@ func (m *model) checkAll() {
 	}
 	for tag, digest := range m.have {
 		if got[tag] != digest {
-			m.Fatalf("the store has lost the tag %s, after these actions: %s", tag, strings.Join(m.history, "; "))
+			m.Fatalf("the tag %s of the store was removed or changed, want it unchanged, after these actions: %s", tag, strings.Join(m.history, "; "))
 		}
 	}
 	m.have, m.done = got, 0
@@ -391,7 +391,7 @@ func (m *model) checkAll() {
 			m.done++
 		case 0:
 		default:
-			m.Fatalf("the store has only %d tags of %v, after these actions: %s", n, bundle, strings.Join(m.history, "; "))
+			m.Fatalf("the store has %d tags of the bundle %v, want all or none, after these actions: %s", n, bundle, strings.Join(m.history, "; "))
 		}
 	}
 	moved := map[string][]string{} // by content
@@ -441,7 +441,7 @@ func (m *model) checkFile(name string, places []string) {
 	if isIn("failed/") || published && (m.remove || isIn("done/")) {
 		return
 	}
-	m.Fatalf("%s (part of a bundle: %v, published: %v) was lost, or moved to %q, after these actions: %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
+	m.Fatalf("the file %s (part of a bundle: %v, published: %v) is gone from its path and was found at %q, want a permitted move or removal, after these actions: %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
 }
 
 // TestRandomActions performs random actions on a drop directory and its store: it drops, imports,

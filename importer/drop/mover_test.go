@@ -96,7 +96,7 @@ func TestDropWaitsForTemporaryFiles(t *testing.T) {
 			d.scan(time.Second)
 			d.scan(time.Minute)
 			if d.has("bundle/a.tar") || d.published != 1 {
-				t.Error("the directory is not imported, although the temporary file is removed")
+				t.Error("the directory is not in done/ after its temporary file was removed, want it imported")
 			}
 		})
 	}
@@ -133,7 +133,7 @@ func TestDropArchiveAndChunksOfNextVersion(t *testing.T) {
 				}
 				importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 				if d.has("platform.tar") || d.has("platform.tar.0000.chunk") || d.published != 2 {
-					t.Errorf("files left: %v; published %d times, want twice", importertest.Files(t, d.dir), d.published)
+					t.Errorf("got the files %v, want none of the archive or chunks in the drop directory; published %d times, want twice", importertest.Files(t, d.dir), d.published)
 				}
 				if d.has("done/platform.tar") == remove || d.has("done/2/platform.tar.0001.chunk") == remove {
 					t.Errorf("left: %v", importertest.Files(t, d.dir))
@@ -248,7 +248,7 @@ func TestDropKeepsUnreadFiles(t *testing.T) {
 			if err := os.WriteFile(wrong, bytes.Repeat([]byte("x"), 6000), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			stray := tree.Layout("modules/one").Blob("application/octet-stream", []byte("no manifest names this blob")).Digest.Encoded()
+			stray := tree.Layout("modules/one").Blob("application/octet-stream", []byte("no manifest lists this blob")).Digest.Encoded()
 			d.write("bundle/deckhousereleases.yaml", "kind: DeckhouseRelease")
 			d.write("bundle/modules/one/README", "docs")
 			layouttest.Tar(t, filepath.Join(d.dir, "bundle/notes.tar"), layouttest.File("notes.txt", []byte("secret")))
@@ -303,7 +303,7 @@ func TestDropCrashAtEveryStep(t *testing.T) {
 			m.scan()
 			m.checkAll()
 			if m.done != 3 || m.put["bundle/notes.txt"] == nil {
-				t.Fatalf("after a kill at step %d, %d of 3 bundles are published, or a file is lost: %+v", n, m.done, m.drop.Status())
+				t.Fatalf("after a kill at step %d: %d bundles are published, want 3, and notes.txt still there; status %+v", n, m.done, m.drop.Status())
 			}
 			if ended {
 				if n < 40 {

@@ -21,12 +21,13 @@ func isArchive(name string) bool {
 }
 
 // publishing is the reason why a bundle waits while a pull moves files into place.
-const publishing = "a pull is publishing here, or was interrupted: run it again"
+const publishing = "a pull is publishing here, or was interrupted: if it was, run the pull again"
 
 // notAnArchive is the reason for a file that has the name of an archive, but other content.
 const notAnArchive = "it looks like an archive, but cannot be read as one"
 
-// leftRemoving is the reason for a file that a killed process was removing. The name of the file comes first.
+// leftRemoving is the reason for a file that a killed process was removing. It follows the name of
+// the file.
 const leftRemoving = " was imported, and layoutproxy was stopped while removing it: remove it"
 
 // unready explains why a file prevents the import of its dropped directory; the text is empty if it

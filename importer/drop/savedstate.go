@@ -62,7 +62,7 @@ func (d *Drop) loadState() {
 	known := d.damaged
 	d.damaged = &Status{Name: d.note.Name, Kind: kindEntry, State: "waiting", Since: d.options.Now(), Detail: fmt.Sprintf(
 		"the record %s is damaged, and nothing is imported until it is gone: %v: "+
-			"compare the drop directory with the store, take out what remains of imported bundles, and remove the record",
+			"compare the drop directory with the store, remove the remaining files of imported bundles, and remove the record",
 		d.note.Path(), err)}
 	if known != nil && known.Detail == d.damaged.Detail {
 		d.damaged.Since = known.Since

@@ -117,8 +117,8 @@ func (d *Drop) updateVerifying(change func(*Status)) {
 	}
 }
 
-// Status returns the state of each bundle in the directory, sorted by name. Then follow the last
-// bundles that were moved to done or failed, or removed.
+// Status returns the state of each bundle in the directory, sorted by name. Then follow the bundles
+// that were last moved to done or failed, or removed.
 func (d *Drop) Status() []Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()

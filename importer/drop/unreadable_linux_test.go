@@ -100,14 +100,14 @@ func TestImportRefusesUnreadableFile(t *testing.T) {
 			stop()
 			var incomplete *importer.IncompleteError
 			if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), bundle+c.file) || !strings.Contains(err.Error(), "input/output error") {
-				t.Errorf("the error is %v, want an input/output error that names %s", err, bundle+c.file)
+				t.Errorf("import with an unreadable file: got error %v, want an input/output error that names %s", err, bundle+c.file)
 			}
 			d.wantStatus(c.bundle, "waiting", "input/output error")
 			if pause == 0 || d.published > 0 || d.has("failed") || d.has("done") {
-				t.Errorf("the unreadable bundle was published or moved, or is not retried: next scan after %s, published %d times", pause, d.published)
+				t.Errorf("scan with an unreadable file: next scan after %s, published %d times; want a retry, and the bundle neither published nor moved", pause, d.published)
 			}
 			if after := importertest.Files(t, d.store); !maps.Equal(after, before) {
-				t.Errorf("the store has changed: %v", after)
+				t.Errorf("files of the store after the failed import: got %v, want %v", after, before)
 			}
 			d.scan(pause)
 			d.wantStatus(c.bundle, "published", "")

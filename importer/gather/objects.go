@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// addObjects adds the objects of sources in a bucket to an inventory, like addFiles for files.
+// addObjects adds the objects of sources in a bucket to an inventory, as addFiles does for files.
 func addObjects(ctx context.Context, sources []string, s *layoutstore.Snapshot, o Options, b *inventory.Builder) error {
 	at, wanted, ok := placeOf(sources)
 	if !ok {

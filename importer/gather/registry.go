@@ -30,8 +30,9 @@ type RegistryOptions struct {
 	// If NoEditionSplit is set, a path that ends in the name of an edition is not treated specially: the
 	// installer and the d8 program are expected below the path, too.
 	NoEditionSplit bool
-	// Known is an inventory with more repositories and untagged manifests to check; nil means none. No
-	// registry lists untagged manifests, and many do not list repositories.
+	// Known is an inventory whose repositories and untagged manifests are checked as well; nil
+	// means none. No registry lists its untagged manifests, and many do not list their
+	// repositories.
 	Known *inventory.Inventory
 }
 
@@ -142,8 +143,8 @@ func (r *remote) tagLists(ctx context.Context, paths []string) (map[string][]str
 	return lists, group.Wait()
 }
 
-// withoutDiscovery returns a repository's tags without discovery tags. Only some repositories have discovery
-// tags. There, a tag is a discovery tag if there is a repository at path/TAG or below.
+// withoutDiscovery returns a repository's tags without discovery tags. Only some repositories have
+// discovery tags. In these, a tag is a discovery tag if there is a repository at path/TAG or below.
 func withoutDiscovery(path string, tags []string, lists map[string][]string) []string {
 	if !slices.Contains(discovery.Indexes(), path) {
 		return tags
@@ -283,7 +284,7 @@ func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph
 				return err
 			}
 			if size < 0 {
-				size = b.Size() // use the manifest's size, as the registry does not report any
+				size = b.Size() // use the size that the manifest states, because the registry reports none
 			}
 			if !slices.ContainsFunc(b.Claims, func(c closure.Claim) bool { return c.Size == size }) {
 				r.add(problem.Problem{Kind: problem.Damaged, Repository: name, Tags: b.TagsTo(), Digest: b.Digest, Reason: fmt.Sprintf("the blob has %d bytes, but the manifest says %d", size, b.Size())})

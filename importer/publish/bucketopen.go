@@ -64,7 +64,7 @@ func create(ctx context.Context, b bucket.Bucket) (journal.Pointer, error) {
 		if p, err := journal.ReadPointer(ctx, b); !errors.Is(err, journal.ErrNotStore) {
 			return p, err
 		}
-		return journal.Pointer{}, fmt.Errorf("%s contains a copy of a store from a directory, or another file named %s: import into another prefix", b.Place(), journal.StateFile)
+		return journal.Pointer{}, fmt.Errorf("%s contains a copy of a store from a directory, or another file named %s: import into a different prefix", b.Place(), journal.StateFile)
 	}
 	key, err := journal.Generation{Format: journal.Format}.Write(ctx, b, journal.NewGenerationDir(0))
 	if err != nil {

@@ -79,7 +79,7 @@ func (s *Bucket) now(ctx context.Context) (time.Time, error) {
 	return o.LastModified, errors.Join(err, s.bucket.Delete(context.WithoutCancel(ctx), key))
 }
 
-// neededKeys returns the keys of all objects that the current generation needs. It includes objects of every
+// neededKeys returns the keys of all objects that are needed by the current generation, or by a
 // generation that was current at the given time or later.
 func (s *Bucket) neededKeys(ctx context.Context, since time.Time) (map[string]bool, error) {
 	needed := map[string]bool{}

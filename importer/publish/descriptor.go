@@ -17,8 +17,8 @@ import (
 const (
 	// ShortTag is the annotation that contains the tag of an image in a Deckhouse bundle.
 	ShortTag = "io.deckhouse.image.short_tag"
-	// ReplacedTag is the annotation for the tag that a manifest had until an import gave it to another
-	// manifest. It tells a prune that the manifest is superseded.
+	// ReplacedTag is the annotation for the tag that a manifest had until an import gave the tag to
+	// a different manifest. It tells a prune that the manifest is superseded.
 	ReplacedTag = "io.layoutproxy.replaced-tag"
 )
 
@@ -42,9 +42,9 @@ func IndexFields(data []byte) (fields map[string]json.RawMessage, manifests []js
 
 const manifestsField = "manifests"
 
-// WithoutTag removes the annotations with a tag from a descriptor. If replaced is not empty, it records it as
-// [ReplacedTag]. A full reference becomes a reference by digest, which still names the registry and path from
-// which the bundle was pulled.
+// WithoutTag removes the annotations with a tag from a descriptor. If replaced is not empty, the
+// descriptor gets it as [ReplacedTag]. A full reference becomes a reference by digest, which still
+// names the registry and path from which the bundle was pulled.
 func WithoutTag(raw json.RawMessage, d digest.Digest, replaced string) json.RawMessage {
 	return EditAnnotations(raw, func(annotations map[string]json.RawMessage) {
 		var reference string
@@ -70,7 +70,7 @@ func EditAnnotations(raw json.RawMessage, edit func(map[string]json.RawMessage))
 	edit(annotations)
 	delete(doc, "annotations")
 	if len(annotations) > 0 {
-		doc["annotations"], _ = Marshal(annotations) // cannot fail, as the annotations were parsed from JSON
+		doc["annotations"], _ = Marshal(annotations) // cannot fail, because the annotations were parsed from JSON
 	}
 	out, err := Marshal(doc)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// IndexFields returns as many descriptors as package layoutstore reads. It refuses an index in which it would
-// miss some of them.
+// IndexFields returns the same number of descriptors as package layoutstore. It refuses an index in
+// which it would miss some.
 func TestIndexFields(t *testing.T) {
 	const d = `{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2}`
 	for index, refused := range map[string]bool{
@@ -31,12 +31,12 @@ func TestIndexFields(t *testing.T) {
 		case refused && (err == nil || !strings.Contains(err.Error(), "some readers read")):
 			t.Errorf("%s: %v", index, err)
 		case !refused && (err != nil || len(manifests) != len(entries) || string(fields["schemaVersion"]) != "2"):
-			t.Errorf("%s: IndexFields returns the fields %q, manifests %q and error %v", index, fields, manifests, err)
+			t.Errorf("IndexFields(%s) = fields %q, manifests %q, error %v; want schemaVersion 2 and each manifest", index, fields, manifests, err)
 		}
 	}
 	for _, malformed := range []string{"", "[]", `{"manifests":{}}`} {
 		if _, _, err := publish.IndexFields([]byte(malformed)); err == nil {
-			t.Errorf("IndexFields accepts the malformed index %q", malformed)
+			t.Errorf("IndexFields(%q) returned no error, want one: the index is malformed", malformed)
 		}
 	}
 }

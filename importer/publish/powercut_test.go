@@ -22,7 +22,7 @@ import (
 type unsynced struct {
 	t       *testing.T
 	dir     string
-	changed map[string]bool // names that a power cut could undo, as paths below the store
+	changed map[string]bool // names whose change a power cut could undo, as paths below the store
 }
 
 func (u *unsynced) step(op, name string) {
@@ -40,7 +40,7 @@ func (u *unsynced) step(op, name string) {
 		if name == journal.File || name == journal.StateFile {
 			for file := range u.changed {
 				if file != name {
-					u.t.Errorf("%s of %s happens before the change of %s is synced to disk", op, name, file)
+					u.t.Errorf("%s of %s happens before the change of %s is synced to disk, want it after the sync", op, name, file)
 				}
 			}
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Prune publishes the journal of a prune. It replaces indexes, moves rewritten archives out of staging,
-// writes the new state, and removes files that readers no longer see. It keeps other staged files, as an
-// interrupted import resumes from them.
+// Prune publishes the journal of a prune. It replaces indexes, moves rewritten archives out of
+// staging, writes the new state, and removes files that readers no longer see. It keeps all other
+// staged files, because an interrupted import resumes from them.
 //
 // If the disk is full, Prune first uses the space that [Store.Reserve] has set aside. If that is not enough,
 // it removes the files that the journal lists, in their order, before it replaces the indexes. It returns the

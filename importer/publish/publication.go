@@ -98,8 +98,8 @@ func filesOfPacked(all []journal.Packed) map[string]bool {
 	return files
 }
 
-// place moves the staged blobs into the tree. This can be undone, because readers do not see the blobs before
-// an index names them.
+// place moves the staged blobs into the tree. This can be undone, because readers do not see the
+// blobs before an index leads to them.
 func (p *publication) place() error {
 	dirs := map[string]bool{}
 	err := p.store.walkStaged(func(at string, dir bool) error {
@@ -111,7 +111,7 @@ func (p *publication) place() error {
 			if err := p.store.Rename(StagedPath(at), at); err != nil {
 				return err
 			}
-			if err != nil { // the file is new; a repaired blob is not recorded, as undo must not remove it
+			if err != nil { // the file is new; a repaired blob is not recorded, because undo must not remove it
 				p.placed = append(p.placed, at)
 			}
 			dirs[path.Dir(at)] = true
@@ -133,9 +133,10 @@ func (p *publication) place() error {
 	return p.store.syncDirs(dirs)
 }
 
-// undo moves the blobs that place has added back to staging, and removes the directories that place has
-// created. If undo stops half way, the next [Open] completes the publication with the staged blobs. undo
-// syncs its changes to disk. Otherwise, a power cut could undo them after the journal is removed.
+// undo moves the blobs that place has added back to staging, and removes the directories that place
+// has created. If undo stops half way, the next [Open] completes the publication with the staged
+// blobs. undo syncs its changes to disk. Otherwise, a power cut could reverse these changes after
+// the journal is removed.
 func (p *publication) undo() error {
 	var failed error
 	dirs := map[string]bool{}
@@ -317,7 +318,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	p := newPublication(s, j)
-	if err := s.SyncAll(); err != nil { // sync first, as the renames of the killed process may not be on disk yet
+	if err := s.SyncAll(); err != nil { // sync first, because the renames of the killed process may not be on disk yet
 		return p.unfinished(err)
 	}
 	if j.Prune != nil {

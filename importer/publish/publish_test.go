@@ -89,8 +89,8 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// seen returns the indexes and archives that a reader of a store sees, with their content. It uses package
-// journal like a reader.
+// seen returns the indexes and archives that a reader of a store sees, with their content. It uses
+// package journal as a reader does.
 func seen(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	view, err := journal.ReadView(dir)
@@ -141,7 +141,7 @@ func TestFailureAtEveryStepOfPublication(t *testing.T) {
 			}
 			var unfinished *publish.UnfinishedError
 			if errors.As(err, &unfinished) && unfinished.Published != isNew {
-				t.Errorf("killed %v, step %d: readers see the new state: %v, but the error reports the opposite: %v", killed, n, isNew, err)
+				t.Errorf("killed %v, step %d: readers see the new state: %v, want an error that agrees; got %v", killed, n, isNew, err)
 			}
 			s, err := publish.Open(t.Context(), publish.Options{Dir: dir})
 			layouttest.Try(t, err)
@@ -149,7 +149,7 @@ func TestFailureAtEveryStepOfPublication(t *testing.T) {
 			layouttest.Try(t, s.Clear())
 			s.Close()
 			if isNew && state.Generation != 1 {
-				t.Errorf("killed %v, step %d: readers have seen the new state, but the next process has generation %d", killed, n, state.Generation)
+				t.Errorf("killed %v, step %d: readers have seen the new state: got generation %d in the next process, want 1", killed, n, state.Generation)
 			}
 			want = old
 			if state.Generation == 1 {
@@ -159,7 +159,7 @@ func TestFailureAtEveryStepOfPublication(t *testing.T) {
 				t.Errorf("killed %v, step %d: wrong files after the next start (-want +got):\n%s", killed, n, diff)
 			}
 			if j, err := journal.Read(dir); j != nil || err != nil {
-				t.Errorf("killed %v, step %d: after the next start, the journal still exists (error %v)", killed, n, err)
+				t.Errorf("killed %v, step %d: the journal still exists after the next start (error %v), want it removed", killed, n, err)
 			}
 		}
 		if steps < 30 {
@@ -244,15 +244,15 @@ func TestNoteSurvivesFailedWrite(t *testing.T) {
 	layouttest.Try(t, n.Write([]byte("old")))
 	for _, step = range []string{"create", "write", "fsync", "rename"} {
 		if err := n.Write([]byte("new")); err == nil {
-			t.Errorf("the step %q fails, but Write returns no error", step)
+			t.Errorf("Write with a failing step %q returned no error, want one", step)
 		}
 		if data, err := n.Read(); err != nil || string(data) != "old" {
-			t.Errorf("after the step %q failed, the note is %q, error %v", step, data, err)
+			t.Errorf("note after the step %q failed: got %q and error %v, want the old content", step, data, err)
 		}
 	}
 	step = ""
 	if err := n.Write(make([]byte, 11)); err == nil {
-		t.Error("Write accepts a note that exceeds its limit")
+		t.Error("Write of a note that exceeds its limit returned no error, want one")
 	}
 	layouttest.Try(t, n.Write([]byte("new")))
 	if data, err := n.Read(); err != nil || string(data) != "new" {

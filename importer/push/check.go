@@ -64,8 +64,8 @@ func (p *pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) 
 	return nil
 }
 
-// relist puts manifests again that are not listed as referrers. The referrers API then lists them.
-// In registries without this API, the referrers tag lists them.
+// relist puts each manifest again that the registry does not list as a referrer. The referrers API
+// then lists them. In registries without this API, the referrers tag lists them.
 func (p *pusher) relist(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {

@@ -150,8 +150,8 @@ func TestAcknowledgedButNotStored(t *testing.T) {
 			return true
 		}
 	}
-	// In this test, every repository has all blobs, except those that it only claims to have
-	// mounted.
+	// The registry of this test has each blob in every repository. claimMounts makes it claim
+	// mounts, and then hide the blobs that it claims to have mounted.
 	var mounted sync.Map
 	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // the first two mounts belong to the preflight
 	claimMounts := func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
@@ -197,7 +197,7 @@ func TestAcknowledgedButNotStored(t *testing.T) {
 				}
 			}
 			if n := s.registry.Kinds()["HEAD blobs"]; n < summary.Blobs.Pushed+summary.Blobs.Mounted {
-				t.Errorf("the push proved blobs with only %d HEAD requests; summary %+v", n, summary)
+				t.Errorf("the push proved blobs with %d HEAD requests, want at least one per pushed or mounted blob; summary %+v", n, summary)
 			}
 			s.registry.Heal()
 			s.dial(t)

@@ -107,7 +107,7 @@ type Comparison struct {
 	LeftOut []layoutstore.Problem `json:"gaps"`
 	// Unproven describes content that the registry does not allow to be compared.
 	Unproven []string `json:"unproven"`
-	// Notices are facts that stay unknown, but do not make the comparison fail.
+	// Notices are facts that the comparison could not find out. They do not make it fail.
 	Notices []string `json:"notices"`
 	// NeedsCheck means that a push repairs some differences only with Options.CheckBlobs.
 	NeedsCheck bool `json:"needsCheck"`
@@ -137,7 +137,7 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	case len(c.Differences) > 0:
 		fmt.Fprintln(b, english.Plural(len(c.Differences), "difference", ""))
 	case len(c.LeftOut) > 0, len(c.Unproven) > 0:
-		fmt.Fprintln(b, "everything that was compared is there")
+		fmt.Fprintln(b, "the registry has everything that was compared")
 	default:
 		fmt.Fprintln(b, "all there")
 	}
@@ -264,7 +264,7 @@ func (x *comparing) discoveryTags(ctx context.Context, r *Repository, reason err
 		}
 	}
 	x.record(func(c *Comparison) {
-		c.Notices = append(c.Notices, fmt.Sprintf("whether %s has other tags: %v", r.Name, reason))
+		c.Notices = append(c.Notices, fmt.Sprintf("whether %s has tags that are not in the plan: %v", r.Name, reason))
 	})
 	return nil
 }

@@ -32,13 +32,13 @@ func TestContradictionsAreLeftOut(t *testing.T) {
 	}
 	for tag := range contradictions {
 		if !slices.ContainsFunc(plan.LeftOut, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, tag) }) {
-			t.Errorf("no problem names the tag %s", tag)
+			t.Errorf("plan.LeftOut contains no problem with the tag %s, want one", tag)
 		}
 	}
 	for _, r := range plan.Repositories {
 		for _, tag := range r.Tags {
 			if tag.Name != "good" && !tag.Discovery {
-				t.Errorf("the plan contains %s:%s, which contradicts its descriptor or itself", r.Name, tag.Name)
+				t.Errorf("the plan contains %s:%s, want it left out, because it contradicts its descriptor or itself", r.Name, tag.Name)
 			}
 		}
 	}
@@ -65,7 +65,7 @@ func TestLayersWithURLsAreRequired(t *testing.T) {
 			t.Fatal(err)
 		}
 		if (len(plan.LeftOut) == 0) != optional || (len(plan.NonDistributable) == 1) != optional {
-			t.Errorf("missing layer of type %s: got the problems %v, left-out layers %v", mediaType, plan.LeftOut, plan.NonDistributable)
+			t.Errorf("missing layer of type %s: got LeftOut %v, NonDistributable %v, want exactly one of them filled (the latter: %v)", mediaType, plan.LeftOut, plan.NonDistributable, optional)
 		}
 	}
 }
@@ -89,7 +89,7 @@ func TestNoDiscoveryTagWithoutIntactImage(t *testing.T) {
 		}
 		l.Write()
 	}
-	l := tree.Layout("modules/below/release") // of the same module
+	l := tree.Layout("modules/below/release") // this layout belongs to the module, too
 	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{10}}), "v1")
 	l.Write()
 	tree.Layout("modules/empty").Write()
@@ -120,7 +120,7 @@ func TestNoDiscoveryTagWithoutIntactImage(t *testing.T) {
 	}
 }
 
-// Options without a plan or a client are an error.
+// Run fails if its options have no plan or no client.
 func TestRequiredOptions(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})

@@ -63,7 +63,7 @@ func TestPreflightTriesPathsBesideEdition(t *testing.T) {
 		}
 		for _, r := range s.registry.Requests() {
 			if r.Method == http.MethodPut {
-				t.Errorf("writing to %s is refused: the push sent %s %s before it failed", refused, r.Method, r.Path)
+				t.Errorf("writing to %s is refused: the push sent %s %s before it failed, want no PUT request", refused, r.Method, r.Path)
 			}
 		}
 	}
@@ -118,7 +118,7 @@ func TestDiscoveryTagsOfModulesAtDestination(t *testing.T) {
 		tags, err := s.client.Tags(t.Context(), repository)
 		slices.Sort(tags)
 		if diff := cmp.Diff(want, tags); diff != "" || err != nil {
-			t.Errorf("tags of %s: error %v, difference %s", repository, err, diff)
+			t.Errorf("tags of %s: got error %v, want none and these tags (-want +got):\n%s", repository, err, diff)
 		}
 	}
 }

@@ -174,10 +174,10 @@ func TestPreflightReportsRefusedMounts(t *testing.T) {
 		sent := func(q registrytest.Request) bool { return q.Method == http.MethodPut }
 		asked := func(q registrytest.Request) bool { return strings.Contains(q.Query, "mount=") }
 		if all := s.registry.Requests(); slices.IndexFunc(all, asked) > slices.IndexFunc(all, sent) {
-			t.Errorf("mounts answered with %d: the push tried a mount after it had sent a blob", status)
+			t.Errorf("mounts answered with %d: the push tried a mount after it had sent a blob, want all mounts before", status)
 		}
 		if (summary.Blobs.Mounted > 0) != (status == 0) {
-			t.Errorf("mounts answered with %d: the push mounted %d blobs", status, summary.Blobs.Mounted)
+			t.Errorf("mounts answered with %d: the push mounted %d blobs, want some only if the status is 0", status, summary.Blobs.Mounted)
 		}
 		kinds := s.registry.Kinds()
 		// The preflight starts uploads both below the edition and beside it.
@@ -228,7 +228,7 @@ func TestDamagedBlobs(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if n := s.registry.Kinds()["PUT manifests"]; n != 0 {
-		t.Errorf("the push sent %d manifests, want 0", n)
+		t.Errorf("the push of a damaged blob sent %d manifests, want 0", n)
 	}
 }
 
@@ -254,7 +254,7 @@ func TestMissingContentIsLeftOut(t *testing.T) {
 	for _, r := range plan.Repositories {
 		for _, tag := range r.Tags {
 			if tag.Name == "v2" || r.Name == "mirror/ee/modules/alpha" && tag.Name != "signature" {
-				t.Errorf("the plan contains %s:%s, whose content is missing", r.Name, tag.Name)
+				t.Errorf("the plan contains %s:%s, want it left out, because its content is missing", r.Name, tag.Name)
 			}
 		}
 	}
@@ -298,7 +298,7 @@ func TestStateFiles(t *testing.T) {
 	s.registry.Inject(registrytest.Reset(registrytest.Nth(3, 3, registrytest.On("PATCH uploads")), streamFrom*3/4))
 	s.dial(t, func(o *client.Options) { o.Retries = -1 })
 	if _, err := s.push(t.Context()); err == nil {
-		t.Fatal("the first push succeeded, although an upload was cut")
+		t.Fatal("the first push, with a cut upload, succeeded, want an error")
 	}
 	files, err := filepath.Glob(dir + "/*")
 	if err != nil || len(files) < 2 {
@@ -314,9 +314,9 @@ func TestStateFiles(t *testing.T) {
 	before := s.client.Stats().Sent
 	s.mustPush(t)
 	if sent := s.client.Stats().Sent - before; sent > streamFrom/2 {
-		t.Errorf("the second push sent %d bytes, although the registry already had three quarters of the %d bytes", sent, streamFrom)
+		t.Errorf("the second push sent %d bytes, want at most half of the blob's %d: the registry already had three quarters", sent, streamFrom)
 	}
 	if files, _ = filepath.Glob(dir + "/*"); len(files) != 0 {
-		t.Errorf("files of the state that the push did not remove: %v", files)
+		t.Errorf("files of the state after the push: got %v, want none", files)
 	}
 }

@@ -66,7 +66,7 @@ var states = []state{
 	{regexp.MustCompile(`; (not ready\b.*)$`), Red},
 	{regexp.MustCompile(`distinct declared digests?; (ready\b.*)$`), Green},
 	{regexp.MustCompile(`^compared .*: (\d+ differences?)$`), Red},
-	{regexp.MustCompile(`^compared .*: (all there|everything that was compared is there)$`), Green},
+	{regexp.MustCompile(`^compared .*: (all there|the registry has everything that was compared)$`), Green},
 }
 
 // paintLine colors the state in a line. A line without a state stays as it is.
