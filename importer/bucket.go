@@ -69,8 +69,7 @@ func (d *inBucket) readIndex(ctx context.Context, at string) (data []byte, name 
 
 func (d *inBucket) pruned() []journal.Pruned { return d.store.Generation().Pruned }
 
-// findExisting finds, for each content of the bundle, the layouts in the store that still need a
-// copy of it.
+// findExisting finds, for each content of the bundle, the layouts in the store that still need a copy of it.
 func (d *inBucket) findExisting(ctx context.Context, p *plan) error {
 	if err := d.store.FindBlobs(ctx); err != nil {
 		return err
@@ -147,8 +146,7 @@ func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
 	return report, nil
 }
 
-// addedBlobs returns the blobs that the import adds to the store, grouped by the path of their
-// layout.
+// addedBlobs returns the blobs that the import adds to the store, grouped by the path of their layout.
 func (p *plan) addedBlobs() map[string][]digest.Digest {
 	added := map[string][]digest.Digest{}
 	for _, c := range p.contents {

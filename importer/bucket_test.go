@@ -23,10 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// inBucket is the address of the store in these tests.
 const inBucket = "s3://" + buckettest.Bucket + "/store"
 
-// importInto imports bundles into the store in the bucket of a test server.
 func importInto(t *testing.T, s *buckettest.Server, bundles ...string) (importer.Report, error) {
 	t.Helper()
 	i, err := importer.New(importer.Options{Store: inBucket, Buckets: s.Buckets(t)})
@@ -253,8 +251,7 @@ func TestUploadsAreReused(t *testing.T) {
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// If the bucket ignores the conditions of conditional writes, an import fails and leaves the bucket
-// empty.
+// If the bucket ignores the conditions of conditional writes, an import fails and leaves the bucket empty.
 func TestBucketWithoutConditionalWritesIsRefused(t *testing.T) {
 	s := buckettest.Start(t)
 	s.IgnoreConditions()

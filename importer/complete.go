@@ -10,9 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// findComplete reports for each digest of the repository whether its graph is complete, i.e. the
-// digests of all its content are proven. It adds all complete graphs to p.needed. Its errors are
-// those of findCopies.
+// findComplete reports for each digest of the repository whether its graph is complete, i.e. the digests of
+// all its content are proven. It adds all complete graphs to p.needed. Its errors are those of findCopies.
 func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Digest]bool, error) {
 	repo, graph := r.repo, r.graph
 	var failed error

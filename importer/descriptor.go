@@ -23,9 +23,8 @@ type wantedKey struct {
 	tag    string
 }
 
-// findWanted returns the descriptors of a repository of the bundle, in the order of its indexes. If
-// several have the same tag, only the last keeps it. findWanted also counts the tags that it leaves
-// out.
+// findWanted returns the descriptors of a repository of the bundle, in the order of its indexes. If several
+// have the same tag, only the last keeps it. findWanted also counts the tags that it leaves out.
 func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]wanted, error) {
 	complete := func(digest.Digest) bool { return true }
 	if len(p.problems.all) > 0 {
@@ -76,9 +75,8 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 	return want, nil
 }
 
-// pinned returns the descriptor with its tag in a second annotation, publish.ShortTag. This
-// annotation decides which tag the descriptor has, even if the store's index also gets images of
-// other repositories.
+// pinned returns the descriptor with its tag in a second annotation, publish.ShortTag. This annotation
+// decides which tag the descriptor has, even if the store's index also gets images of other repositories.
 func (w wanted) pinned() wanted {
 	w.raw = publish.EditAnnotations(w.raw, func(annotations map[string]json.RawMessage) {
 		annotations[publish.ShortTag], _ = publish.Marshal(w.tag) // a string

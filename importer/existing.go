@@ -36,8 +36,7 @@ type existingCopy struct {
 	wrong bool // the bytes differ from those of the bundle's copy
 }
 
-// findExisting finds the store's copies of the plan's contents, and the layouts that still need
-// one.
+// findExisting finds the store's copies of the plan's contents, and the layouts that still need one.
 func (d *directory) findExisting(ctx context.Context, p *plan) error {
 	byName := make(map[string]*content, len(p.contents))
 	for _, c := range p.contents {
@@ -197,8 +196,7 @@ func (s *session) openExisting(ctx context.Context, c *content, e *existingCopy)
 // maxCompared is the maximum number of copies in the store that are open at the same time.
 const maxCompared = 8
 
-// comparison compares copies in the store with the bundle's copy, while the import reads the
-// bundle's copy.
+// comparison compares copies in the store with the bundle's copy, while the import reads the bundle's copy.
 type comparison struct {
 	copies []*existingCopy
 	// open contains a reader for each copy. It is nil once the copy has differed.

@@ -316,8 +316,7 @@ func (s scene) killAt(t *testing.T, n int) {
 	}
 }
 
-// die runs in the process to be killed. It imports a bundle, and kills its process at the given
-// step.
+// die runs in the process to be killed. It imports a bundle, and kills its process at the given step.
 func die(t *testing.T, work []string) {
 	at, err := strconv.Atoi(work[3])
 	if err != nil {

@@ -106,7 +106,7 @@ func TestReplacedContentStays(t *testing.T) {
 	if _, err := repo.Tag(t.Context(), "v1.0.0"); err != nil {
 		t.Errorf("cannot read a tag that only the old bundle has: %v", err)
 	}
-	// The store is served under the root that most of its references contain.
+	// The store is served under the root that most image references in its indexes contain.
 	tree, err = layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}})
 	if err != nil {
 		t.Fatal(err)

@@ -65,8 +65,7 @@ func TestFlippedEntries(t *testing.T) {
 		if strings.HasSuffix(p.Name, "oci-layout") {
 			continue // imports do not read this entry
 		}
-		// Damage the first byte, because an index can still be valid after a change of a later
-		// byte.
+		// Damage the first byte, because an index can still be valid after a change of a later byte.
 		at := p.Body
 		t.Run(filepath.Base(p.Name), func(t *testing.T) {
 			importertest.Flip(t, archive, at)

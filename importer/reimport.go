@@ -54,8 +54,8 @@ func (p *plan) isReimport(ctx context.Context, archives []*archive) (bool, error
 	return true, nil
 }
 
-// generationOf returns the generation in which all of the archives were imported packed, or 0 if
-// there is no such generation.
+// generationOf returns the generation in which one import stored all of these archives packed, or 0
+// if there is none.
 func (s *session) generationOf(archives []*archive) (generation uint64) {
 	for _, a := range archives {
 		imported := uint64(0)
@@ -72,8 +72,7 @@ func (s *session) generationOf(archives []*archive) (generation uint64) {
 	return generation
 }
 
-// winnerOf returns the generation of the archive in the store that a tag comes from, or 0 if it
-// comes from no archive.
+// winnerOf returns the generation of the stored archive that provides a tag, or 0 if no archive does.
 func (p *plan) winnerOf(ctx context.Context, repo *layoutstore.Repository, tag string) (generation uint64, err error) {
 	for _, l := range repo.Layouts() { // the last layout with the tag wins
 		entries, err := l.Index(ctx)

@@ -46,14 +46,14 @@ func TestKeepPackedReimport(t *testing.T) {
 				if report := importertest.Kept(t, store, dir); report.Changed || report.Generation != 1 || report.Tags != (importer.Tags{Same: 2}) {
 					t.Errorf("again: %+v", report)
 				}
-				importertest.Same(t, "the store after another import", importertest.MustContent(t, store), want)
+				importertest.Same(t, "the store after a second import", importertest.MustContent(t, store), want)
 			}
 
-			// Another bundle wins the tags. When the complete old bundle is imported again, it wins
-			// them back. A later import of only its copied files changes nothing.
+			// A different bundle wins the tags. When the complete old bundle is imported again, it
+			// wins them back. A later import of only its copied files changes nothing.
 			next := importertest.MustContent(t, importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "b.tar"), "app:stable=b"))
 			importertest.Kept(t, store, importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "b.tar"), "app:stable=b"))
-			importertest.Same(t, "the store after another bundle was imported", importertest.MustContent(t, store), want.Over(next))
+			importertest.Same(t, "the store after the import of a different bundle", importertest.MustContent(t, store), want.Over(next))
 			if report := importertest.Kept(t, store, old); !report.Changed || report.Generation != 3 || report.Tags != (importer.Tags{Replaced: 1, Same: 1}) {
 				t.Errorf("back: %+v", report)
 			}

@@ -93,7 +93,7 @@ func TestImportRepairs(t *testing.T) {
 				t.Errorf("got the report %+v of the second import, want that nothing changed", report)
 			}
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
-				t.Errorf("unfinished files in the store: %v", left)
+				t.Errorf("unfinished files in the store: got %v, want none", left)
 			}
 		})
 	}
@@ -134,7 +134,7 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 				}
 				for _, info := range inodes[1:] {
 					if how != "another file" && !os.SameFile(info, inodes[0]) {
-						t.Error("after the repair, the repositories no longer share the file")
+						t.Error("after the repair, the repositories have several files of the blob, want a shared one")
 					}
 				}
 			})
@@ -246,7 +246,7 @@ func TestInterruptedRepair(t *testing.T) {
 		})
 		_, err := i.Import(t.Context(), bundle)
 		if missing := len(blobFiles(t, pristine)) - len(blobFiles(t, store)); missing > 0 {
-			t.Fatalf("step %d: the interrupted repair removed %d blobs", n, missing)
+			t.Fatalf("step %d: the interrupted repair removed %d blobs, want 0", n, missing)
 		}
 		importertest.Imported(t, store, bundle)
 		if importertest.Same(t, "the store", importertest.MustContent(t, store), want); t.Failed() {
@@ -301,7 +301,7 @@ func TestImportRepairsAnything(t *testing.T) {
 		importertest.Imported(t, store, old, bundle)
 		got, err := importertest.ContentOf(t.Context(), store)
 		if err != nil {
-			t.Fatalf("seed %d: reading the repaired store: %v\n%s", seed, err, strings.Join(did, "\n"))
+			t.Fatalf("seed %d: reading the repaired store failed: %v; before the repair, these files were damaged:\n%s", seed, err, strings.Join(did, "\n"))
 		}
 		importertest.Same(t, fmt.Sprintf("seed %d", seed), got, want)
 	}

@@ -85,7 +85,7 @@ func TestStoreOfSignedBundles(t *testing.T) {
 		t.Errorf("unsigned: %v", err)
 	}
 	if err := run(signed(t, "app", "app", keys[0]), keys[1].Public()); !errors.As(err, &refused) || refused.Why != inventory.OtherKey {
-		t.Errorf("import of a bundle that is signed with another key: got error %v, want *SignatureError", err)
+		t.Errorf("import of a bundle that is signed with a different key: got error %v, want *SignatureError", err)
 	}
 	if err := errors.Join(run(signed(t, "plain", "plain", nil), nil), run(signed(t, "app", "app", keys[0]), keys[0].Public()), run(signed(t, "more", "more", keys[0]), nil)); err != nil {
 		t.Fatal(err)
@@ -94,6 +94,6 @@ func TestStoreOfSignedBundles(t *testing.T) {
 		t.Errorf("served: %q", names)
 	}
 	if names := served(keys[1]); len(names) != 0 {
-		t.Errorf("a server with another key serves %q, want nothing", names)
+		t.Errorf("a server with a different key serves %q, want nothing", names)
 	}
 }

@@ -38,7 +38,7 @@ func TestKeepPackedProvesEveryCopy(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 			if len(importertest.MustContent(t, store)) > 0 || len(importertest.Files(t, in)) != len(before) {
-				t.Error("the refused import published content or moved files of the bundle")
+				t.Error("the refused import published content or moved files of the bundle, want neither")
 			}
 			importertest.Flip(t, bad, importertest.Largest(layouttest.Places(t, bad)).Body)
 			importertest.Kept(t, store, in)

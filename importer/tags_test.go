@@ -44,7 +44,7 @@ func TestImportsByDigest(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("the imported images have other short tags: %s", diff)
+		t.Errorf("short tags of the imported images (-want +got):\n%s", diff)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, tree.Dir()))
 	if report := importertest.Imported(t, store, tree.Dir()); report.Changed {
@@ -139,7 +139,7 @@ func TestPackageOverridesCatalog(t *testing.T) {
 		t.Helper()
 		c := importertest.MustContent(t, store)
 		if at := "packages/echo/version"; c[at+":stable"] != c[at+":v1"] || c[at+":v2"] == "" {
-			t.Errorf("the tag stable is not at the version that the package pins: %v", c)
+			t.Errorf("got the tags %v, want stable with the digest of v1, the version that the package pins", c)
 		}
 	}
 	for form, sources := range map[string]func(dir string) []string{

@@ -16,7 +16,7 @@ import (
 // target is the store that an import plans for, in a directory or in a bucket.
 type target interface {
 	snapshot(ctx context.Context) (*layoutstore.Snapshot, error)
-	// findExisting finds the store's copies of the plan's contents, and the layouts without a copy.
+	// findExisting finds the store's copies of the plan's contents, and the layouts that still need one.
 	findExisting(ctx context.Context, p *plan) error
 	// readIndex returns the index.json of an unpacked layout in the store, and its name for
 	// messages. If there is no index, data is nil.

@@ -23,9 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// clearImported moves or removes the files that an import has read. All other files of the bundle
-// stay and are reported. wait is the time until the next scan; 0 means that only a change causes a
-// scan.
+// clearImported moves or removes the files that an import has read. All other files of the bundle stay
+// and are reported. wait is the time until the next scan; 0 means that only a change causes a scan.
 func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.moveOrRemove(ctx, it, opened, changed)

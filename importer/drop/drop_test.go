@@ -55,7 +55,6 @@ func (d *dropping) restartWith(i *importertest.Importer, change ...func(*drop.Op
 	}
 }
 
-// scan advances the clock, and then scans the directory.
 func (d *dropping) scan(after time.Duration) (again time.Duration) {
 	d.t.Helper()
 	d.now = d.now.Add(after)

@@ -26,8 +26,7 @@ const publishing = "a pull is publishing here, or was interrupted: if it was, ru
 // notAnArchive is the reason for a file that has the name of an archive, but other content.
 const notAnArchive = "it looks like an archive, but cannot be read as one"
 
-// leftRemoving is the reason for a file that a killed process was removing. It follows the name of
-// the file.
+// leftRemoving is the reason for a file that a killed process was removing. It follows the name of the file.
 const leftRemoving = " was imported, and layoutproxy was stopped while removing it: remove it"
 
 // unready explains why a file prevents the import of its dropped directory; the text is empty if it

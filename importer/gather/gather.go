@@ -156,9 +156,8 @@ func wantedArchives(sources []string) (all bool, archives map[string]bool) {
 	return false, archives
 }
 
-// treePaths returns the paths of the layouts that are not in archives. relative turns the location
-// of a layout into a path below the sources' directory or place. ok is false for a layout outside
-// of it.
+// treePaths returns the paths of the layouts that are not in archives. relative turns the location of a
+// layout into a path below the sources' directory or place. ok is false for a layout outside of it.
 func treePaths(s *layoutstore.Snapshot, relative func(where string) (rel string, ok bool)) (paths []string) {
 	for _, at := range s.Paths() {
 		repo, err := s.At(at)

@@ -30,9 +30,8 @@ type RegistryOptions struct {
 	// If NoEditionSplit is set, a path that ends in the name of an edition is not treated specially: the
 	// installer and the d8 program are expected below the path, too.
 	NoEditionSplit bool
-	// Known is an inventory whose repositories and untagged manifests are checked as well; nil
-	// means none. No registry lists its untagged manifests, and many do not list their
-	// repositories.
+	// Known is an inventory whose repositories and untagged manifests are checked as well; nil means
+	// none. No registry lists its untagged manifests, and many do not list their repositories.
 	Known *inventory.Inventory
 }
 

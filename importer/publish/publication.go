@@ -133,10 +133,9 @@ func (p *publication) place() error {
 	return p.store.syncDirs(dirs)
 }
 
-// undo moves the blobs that place has added back to staging, and removes the directories that place
-// has created. If undo stops half way, the next [Open] completes the publication with the staged
-// blobs. undo syncs its changes to disk. Otherwise, a power cut could reverse these changes after
-// the journal is removed.
+// undo moves the blobs that place has added back to staging, and removes the directories that place has
+// created. If undo stops half way, the next [Open] completes the publication with the staged blobs. undo
+// syncs its changes to disk. Otherwise, a power cut could reverse these changes after the journal is removed.
 func (p *publication) undo() error {
 	var failed error
 	dirs := map[string]bool{}

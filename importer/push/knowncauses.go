@@ -48,7 +48,7 @@ func quotaUsedUp(e *client.Error) (cause, remedy string) {
 	if e.Status == http.StatusTooManyRequests || !mentions(e, "will exceed the configured upper limit", "quota") {
 		return "", ""
 	}
-	return "a quota of " + projectOf(e) + " is used up", "raise the quota, or remove old images there and run the garbage collection; the next push resumes"
+	return "a quota of " + projectOf(e) + " is used up", "raise the quota, or remove old images from the project and run the registry's garbage collection; the next push resumes"
 }
 
 func diskFull(e *client.Error) (cause, remedy string) {
@@ -56,7 +56,7 @@ func diskFull(e *client.Error) (cause, remedy string) {
 	if e.Status != http.StatusInsufficientStorage && !mentions(e, "no space left", `"err":28`, "disk quota exceeded", `"err":122`) {
 		return "", ""
 	}
-	return "the registry has no free space left", "free space there; the next push resumes"
+	return "the registry has no free space left", "free space in the registry's storage; the next push resumes"
 }
 
 func registryLimits(e *client.Error) (cause, remedy string) {
@@ -92,9 +92,8 @@ func nameRefused(e *client.Error) (cause, remedy string) {
 		"push below a shorter path: Quay accepts two segments unless FEATURE_EXTENDED_REPOSITORY_NAMES is set; GitLab accepts two segments below an existing project"
 }
 
-// isTooDeep reports whether a refused name may have too many segments. It knows how many segments
-// this kind of registry accepts, and how the registry rejects longer names. Such a response does
-// not mention the cause.
+// isTooDeep reports whether a name was probably refused because it has too many segments. The
+// response does not say so. But the host name reveals the kind of registry, and so its limit.
 func isTooDeep(e *client.Error, depth int) bool {
 	switch {
 	case mentions(e, "project"):
@@ -112,7 +111,7 @@ func projectMissing(e *client.Error) (cause, remedy string) {
 		return "", ""
 	}
 	project := projectOf(e)
-	return fmt.Sprintf("the project %s does not exist in the registry (Harbor)", project), "create the project " + project + " there first, and let the user push to it"
+	return fmt.Sprintf("the project %s does not exist in the registry (Harbor)", project), "create the project " + project + " in the registry first, and give the user the right to push to it"
 }
 
 func projectOf(e *client.Error) string {
@@ -128,7 +127,7 @@ func repositoryMissing(e *client.Error) (cause, remedy string) {
 			fmt.Sprintf("create it with aws ecr create-repository --repository-name %s, or add a repository creation template for the prefix", e.Repository)
 	case e.Op == "start upload" && e.Status == http.StatusNotFound:
 		return fmt.Sprintf("the registry does not know the repository %s, and creates no repositories during a push", e.Repository),
-			fmt.Sprintf("create the project %s or the repository there first, and check that the path of the destination is right", projectOf(e))
+			fmt.Sprintf("create the project %s or the repository in the registry first, and check that the path of the destination is right", projectOf(e))
 	}
 	return "", ""
 }
@@ -139,7 +138,7 @@ func readOnly(e *client.Error) (cause, remedy string) {
 	if !isWrite(e) || !refused && !mentions(e, "read only", "read-only", "readonly", "proxy project", "pull-through") {
 		return "", ""
 	}
-	return "the registry accepts no uploads: it is read-only, a mirror, a proxy cache, or in maintenance", "push to the registry or project itself, or end its read-only mode"
+	return "the registry accepts no uploads: it is read-only, a mirror, a proxy cache, or in maintenance", "push to a registry or project that is no mirror and no proxy cache, or end the read-only mode"
 }
 
 func tagImmutable(e *client.Error) (cause, remedy string) {
@@ -149,7 +148,7 @@ func tagImmutable(e *client.Error) (cause, remedy string) {
 	if !byTag || e.Status >= 500 || !refused && !status {
 		return "", ""
 	}
-	return fmt.Sprintf("the registry refuses to replace the tag %s of %s: it is immutable there, or the user may not replace it", e.Reference, e.Repository),
+	return fmt.Sprintf("the registry refuses to replace the tag %s of %s: the tag is immutable, or the user may not replace it", e.Reference, e.Repository),
 		"a push replaces the tags of release channels: exclude them from the rule (immutable tags of Harbor, ECR and Quay; Deployment policy Allow redeploy of Nexus), or give the user the right Delete/Overwrite (Artifactory)"
 }
 
@@ -157,7 +156,7 @@ func policyViolated(e *client.Error) (cause, remedy string) {
 	if e.Status != http.StatusPreconditionFailed && !e.HasCode("PROJECTPOLICYVIOLATION") {
 		return "", ""
 	}
-	return "a policy of the project " + projectOf(e) + " blocks the image, so that nobody can request it", "during the push, switch off the project's policy against vulnerable or unsigned images, or allow the CVEs there"
+	return "a policy of the project " + projectOf(e) + " blocks the image, so that nobody can request it", "during the push, switch off the project's policy against vulnerable or unsigned images, or allow the CVEs of its images"
 }
 
 func mayNotRead(e *client.Error) (cause, remedy string) {
@@ -165,15 +164,15 @@ func mayNotRead(e *client.Error) (cause, remedy string) {
 		return "", ""
 	}
 	return fmt.Sprintf("the user may not read from %s, or the registry has no such project", e.Repository),
-		"grant the right to pull there, because a push looks for existing content; and check that the path is right"
+		"give the user the right to pull from this repository, because a push looks for existing content; and check that the path is right"
 }
 
 func mayNotPush(e *client.Error) (cause, remedy string) {
 	switch {
 	case asksForToken(e) && e.Status == http.StatusForbidden:
-		return fmt.Sprintf("the token server %s grants the user no rights to %s", e.Host, e.Repository), "check that the project exists and the path is right, and grant the rights to pull and to push there"
+		return fmt.Sprintf("the token server %s grants the user no rights to %s", e.Host, e.Repository), "check that the project exists and the path is right, and give the user the rights to pull from this repository and to push to it"
 	case isWrite(e) && (refusesAccess(e) || e.HasCode("DENIED")):
-		return fmt.Sprintf("the user may not push to %s", e.Repository), "grant the right to push there, or log in as another user with docker login or --username; some registries give the same answer if the project does not exist"
+		return fmt.Sprintf("the user may not push to %s", e.Repository), "give the user the right to push to this repository, or log in as a different user with docker login or --username; some registries send the same response if the project does not exist"
 	}
 	return "", ""
 }

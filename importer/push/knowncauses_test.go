@@ -151,15 +151,15 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 		t.Fatalf("%v\n%+v\nwant: %s", err, known, kind)
 	}
 	if strings.Contains(known.Cause, " :") || strings.HasSuffix(known.Cause, " ") || strings.Contains(known.Cause, "  ") {
-		t.Errorf("the cause %q has an empty name in it", known.Cause)
+		t.Errorf("the cause %q contains an empty name, want a name in each place", known.Cause)
 	}
 	if !errors.As(err, &side) || side.Side != push.SideUpstream {
-		t.Errorf("the error %v must say that the registry is at fault", err)
+		t.Errorf("error of the push: got %v, want an *Error whose side is the registry", err)
 	}
 	// The diagnosis depends only on the facts in the client's error, with and without a login.
 	var e *client.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("the error %v wraps no *client.Error", err)
+		t.Fatalf("error of the push: got %v, want one that wraps a *client.Error", err)
 	}
 	facts := *e
 	facts.Anonymous = facts.Anonymous && facts.Status == http.StatusUnauthorized

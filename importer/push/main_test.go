@@ -88,7 +88,7 @@ func newSetup(t *testing.T, registry registrytest.Options, selection push.Select
 		t.Fatal(err)
 	}
 	if len(plan.LeftOut) > 0 {
-		t.Fatalf("the plan leaves out content: %v", plan.LeftOut)
+		t.Fatalf("content that the plan leaves out: got %v, want none", plan.LeftOut)
 	}
 	state, err := push.OpenState(filepath.Join(t.TempDir(), "state"))
 	if err != nil {
@@ -99,7 +99,7 @@ func newSetup(t *testing.T, registry registrytest.Options, selection push.Select
 	return s
 }
 
-// dial replaces the client with a new one, as if another process continued.
+// dial replaces the client with a new one, as if a second process continued the push.
 func (s *setup) dial(t *testing.T, change ...func(*client.Options)) {
 	t.Helper()
 	o := client.Options{
@@ -122,7 +122,6 @@ func (s *setup) push(ctx context.Context) (push.Summary, error) {
 	return push.Run(ctx, push.Options{Plan: s.plan, Client: s.client, State: s.state, CheckBlobs: s.check, Notice: func(n string) { s.notices = append(s.notices, n) }})
 }
 
-// mustPush runs a push, and then compares the registry with the plan.
 func (s *setup) mustPush(t *testing.T) push.Summary {
 	t.Helper()
 	summary, err := s.push(t.Context())
@@ -146,12 +145,12 @@ func (s *setup) compare(t *testing.T) {
 	}
 	for _, e := range c.Extra {
 		if !strings.HasPrefix(e.Tag, "sha256-") { // this tag lists referrers
-			t.Errorf("the registry has %+v, which the plan does not have", e)
+			t.Errorf("the registry has %+v, which is not in the plan, want no such tag", e)
 		}
 	}
 	for _, r := range s.registry.Requests()[seen:] {
 		if r.Method != "GET" && r.Method != "HEAD" {
-			t.Errorf("the comparison sent a writing request: %s", r.Kind())
+			t.Errorf("the comparison sent the request %s, want only GET and HEAD", r.Kind())
 		}
 	}
 }

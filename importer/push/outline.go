@@ -20,7 +20,7 @@ type Outline struct {
 	// LeftOut and NonDistributable are the same as in the plan.
 	LeftOut          []layoutstore.Problem `json:"gaps"`
 	NonDistributable []layoutstore.Problem `json:"nonDistributable,omitempty"`
-	Notices          []string              `json:"notices,omitempty"` // of the plan
+	Notices          []string              `json:"notices,omitempty"` // notices of the plan
 }
 
 // BlobOutline is a blob of a plan, with the names of the repositories that get it.

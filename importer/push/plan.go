@@ -203,7 +203,7 @@ func (p *planning) discovers(path, tag string) bool {
 
 // whyUndiscovered returns why the discovery tag for a repository is not pushed, or the empty string if
 // it is. The registry would list a module that it does not have, if all images of the module are left
-// out. The tag of a module without any image is pushed, as it is served.
+// out. The tag of a module without any image is pushed, because a server lists it, too.
 func (p *planning) whyUndiscovered(path string) string {
 	leftOut := false
 	for _, src := range p.sources {

@@ -51,16 +51,16 @@ func (p *pusher) probeMounts(ctx context.Context, w *work) error {
 			return withSide("preflight", m.to, "", Diagnose(err))
 		}
 		if refused != nil {
-			p.notify(fmt.Sprintf("mounts from %s into %s are refused, so blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused), refused))
+			p.notify(fmt.Sprintf("mounts from %s into %s are refused, so blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused, m.from), refused))
 		}
 	}
 	return nil
 }
 
-func mountRemedy(err error) string {
+func mountRemedy(err error, from string) string {
 	switch {
 	case errors.Is(err, client.ErrUnauthorized), errors.Is(err, client.ErrDenied):
-		return "give the user the right to pull from there as well"
+		return "give the user the right to pull from " + from + ", too"
 	case errors.Is(err, client.ErrMismatch):
 		return "the registry's storage, or a proxy in front of it, is at fault"
 	}

@@ -104,8 +104,8 @@ func (p *pusher) proveBlob(ctx context.Context, w written) (*Difference, error) 
 }
 
 // settle repeats a request with pauses until the written content appears. Once all retries have
-// failed for some content, settle requests other content only once, because the registry has
-// probably lost that, too.
+// failed for one blob or manifest, settle requests each further one only once, because the registry
+// has probably lost it, too.
 func (p *pusher) settle(ctx context.Context, ask func() (wrong bool, err error)) error {
 	wrong := false
 	err := p.Client.Settle(ctx, func() (bool, error) {

@@ -131,12 +131,12 @@ func TestOrderOfPush(t *testing.T) {
 		case r.Kind() == "PUT manifests" && strings.Contains(r.Path, "/sha256:"), r.Kind() == "PUT uploads":
 			content = i
 			if tagged >= 0 {
-				t.Fatalf("the push sent %s after a tag", r.Path)
+				t.Fatalf("the push sent %s after a tag, want all content before the first tag", r.Path)
 			}
 		case r.Kind() == "PUT manifests" && !strings.Contains(r.Path, "/sha256-"):
 			tagged = i
 			if discovery >= 0 {
-				t.Fatalf("the push sent %s after a discovery tag", r.Path)
+				t.Fatalf("the push sent %s after a discovery tag, want all discovery tags last", r.Path)
 			}
 		}
 	}
@@ -301,12 +301,12 @@ func isComplete(t *testing.T, s *setup) {
 			}
 			for _, b := range m.Blobs {
 				if missing[r.Name+"@"+b.Digest.String()] {
-					t.Errorf("%s:%s is in the registry, but its blob %s is missing", r.Name, m.Tags[0], b.Digest)
+					t.Errorf("the tag %s:%s is in the registry, but the blob %s of its image is missing", r.Name, m.Tags[0], b.Digest)
 				}
 			}
 			for _, child := range m.Refs.Children {
 				if missing[r.Name+"@"+child.Digest.String()] {
-					t.Errorf("%s:%s is in the registry, but its child %s is missing", r.Name, m.Tags[0], child.Digest)
+					t.Errorf("the tag %s:%s is in the registry, but the child %s of its index is missing", r.Name, m.Tags[0], child.Digest)
 				}
 			}
 		}
@@ -365,7 +365,7 @@ func TestProgressIsReported(t *testing.T) {
 			if before {
 				s.dial(t, func(o *client.Options) { o.Retries = -1 })
 				if _, err := s.push(t.Context()); err == nil {
-					t.Fatal("the first push succeeded, although manifests were refused")
+					t.Fatal("the first push succeeded, want an error, because manifests were refused")
 				}
 				s.registry.Heal()
 				s.dial(t)
@@ -375,7 +375,7 @@ func TestProgressIsReported(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.done != c.expected || c.expected == 0 || c.open != 0 {
-				t.Errorf("Progress received %d bytes, want %d; %d transfers have no end", c.done, c.expected, c.open)
+				t.Errorf("Progress received %d bytes, want %d; %d transfers have no end, want 0", c.done, c.expected, c.open)
 			}
 		})
 	}

@@ -207,7 +207,7 @@ func (p *pusher) addBlobs(w *work, r *Repository, m *Manifest, exists bool) {
 	}
 }
 
-// missingTags returns the tags of a manifest that do not exist or lead to another manifest.
+// missingTags returns the tags of a manifest that do not exist or lead to a different manifest.
 func (s *remote) missingTags(m *Manifest) []string {
 	var tags []string
 	for _, tag := range m.Tags {

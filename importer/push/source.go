@@ -28,8 +28,9 @@ type source struct {
 	problems []layoutstore.Problem
 	byDigest map[digest.Digest]layoutstore.Problem
 
-	intact  []*closure.Manifest   // in the order of the graph, including discovery images
-	leftOut []layoutstore.Problem // why the other manifests cannot be pushed
+	intact []*closure.Manifest // intact manifests in the order of the graph, including discovery images
+
+	leftOut []layoutstore.Problem // why all other manifests cannot be pushed
 }
 
 // newSource audits a repository. Its errors are those of layoutstore.Snapshot's AuditWith.

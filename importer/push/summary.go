@@ -45,7 +45,7 @@ type Counts struct {
 	Present int `json:"present"`
 }
 
-// TagCounts counts tags. A replaced tag led to another manifest before. It also counts as pushed.
+// TagCounts counts tags. A replaced tag led to a different manifest before. It also counts as pushed.
 type TagCounts struct {
 	Pushed   int `json:"pushed"`
 	Present  int `json:"present"`

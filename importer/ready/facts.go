@@ -20,7 +20,7 @@ type Facts struct {
 
 	Databases []Image // images with vulnerability databases
 
-	// Hidden are problems that may hide tags, without telling which ones.
+	// Hidden are problems that may hide tags, without saying which tags.
 	Hidden []problem.Problem
 }
 

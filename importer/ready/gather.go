@@ -135,7 +135,7 @@ func (g *gatherer) channels(ctx context.Context, at string) (all []Channel, err 
 	return all, nil
 }
 
-// readChannel reads to which version a release channel points.
+// readChannel finds out to which version a release channel points.
 func (g *gatherer) readChannel(ctx context.Context, c *Channel) error {
 	files, unreadable, err := g.files(ctx, c.Image.Repository, c.Name, release.VersionFile)
 	if err != nil {

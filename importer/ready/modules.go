@@ -53,7 +53,7 @@ func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 // versioned gathers the facts of the module or package at a path. entryPath is the path, relative
 // to at, of the repository that has its release channels.
 func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want release.Selector) (Module, error) {
-	defer g.forget() // free memory, as other modules and packages do not use these repositories
+	defer g.forget() // free memory, because no other module or package uses these repositories
 	releases := path.Join(at, entryPath)
 	m := Module{Name: want.Name, Want: want}
 	main, err := g.tags(ctx, at)

@@ -25,7 +25,7 @@ func ParseModules(file []byte) (map[string]release.Selector, error) {
 		}
 		for _, s := range one {
 			if len(s.Pins) > 0 && s.Pins[0].Channel != "" {
-				return nil, fmt.Errorf("line %d: %q: a channel is not allowed here, so write %s@=%s", number, line, s.Name, s.Pins[0].Tag)
+				return nil, fmt.Errorf("line %d: %q: a channel is not allowed in a list of modules, so write %s@=%s", number, line, s.Name, s.Pins[0].Tag)
 			}
 		}
 		list = append(list, line)

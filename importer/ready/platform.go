@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// buildTags has the tags of install and of release-channel. here are the available versions and other builds,
-// which can be tags of these two repositories or of the root.
+// buildTags has the tags of the repositories install and release-channel. Its field here has the available
+// versions and other builds, which can be tags of these two repositories or of the root.
 type buildTags struct{ installs, entries, here []string }
 
 // findBuilds finds the available versions of the platform.

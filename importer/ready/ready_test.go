@@ -167,7 +167,7 @@ func TestVerdictNamesMissingDeclaredImage(t *testing.T) {
 			v := judge(t, ready.Scope{}, b.tree.Dir())
 			undo()
 			if diff := cmp.Diff([]string{lost.module + "/" + lost.name}, named(v)); v.Ready || diff != "" {
-				t.Errorf("%s/%s was removed in way %d: the verdict is ready %v with wrong reasons: %s", lost.module, lost.name, way, v.Ready, diff)
+				t.Errorf("%s/%s was removed in way %d: got Ready = %v, want false and these reasons (-want +got):\n%s", lost.module, lost.name, way, v.Ready, diff)
 			}
 		}
 	}
@@ -208,7 +208,7 @@ func TestVerdictNamesImagesOfMissingRepository(t *testing.T) {
 		layouttest.Try(t, os.RemoveAll(filepath.Join(b.tree.Layout(layout).Dir(), "blobs")))
 		v := judge(t, ready.Scope{}, b.tree.Dir())
 		if diff := cmp.Diff(want, named(v)); diff != "" || v.Ready != (want == nil) {
-			t.Errorf("repository %s was removed: the verdict is ready %v with wrong reasons: %s", layout, v.Ready, diff)
+			t.Errorf("repository %s was removed: got Ready = %v, want true only without reasons; reasons (-want +got):\n%s", layout, v.Ready, diff)
 		}
 	}
 }
@@ -233,7 +233,7 @@ func TestVerdictNamesMissingChunk(t *testing.T) {
 			continue
 		}
 		if text := strings.Join(named(v), "\n"); v.Ready || !strings.Contains(text, fmt.Sprintf("chunk %04d", i)) {
-			t.Errorf("chunk %d is missing: the verdict is ready %v with the reasons %s", i, v.Ready, text)
+			t.Errorf("chunk %d is missing: got Ready = %v and the reasons %s, want false and a reason that names the chunk", i, v.Ready, text)
 		}
 	}
 }
@@ -267,7 +267,7 @@ func TestDamagedDeclarations(t *testing.T) {
 		pulltest.Flip(t, b.tree.Layout(layout).BlobPath(b.firstLayer(layout, tag)), 20)
 		v := judge(t, ready.Scope{}, b.tree.Dir())
 		if text := strings.Join(named(v), "\n"); v.Ready || !strings.Contains(text, want+" cannot be read: layer sha256:") || !strings.Contains(text, "checksum mismatch") {
-			t.Errorf("%s: the verdict is ready %v with the reasons %s", layout, v.Ready, text)
+			t.Errorf("%s is damaged: got Ready = %v and the reasons %s, want false and a checksum mismatch in %s", layout, v.Ready, text, want)
 		}
 	}
 }
@@ -379,7 +379,7 @@ func TestRegistryRequests(t *testing.T) {
 			heads[request.Path]++
 		}
 		if request.Method == "GET" && strings.Contains(request.Path, "/manifests/"+lost.Digest.String()) {
-			t.Errorf("the manifest of a declared image was fetched: %s", request.Path)
+			t.Errorf("got a GET request for the manifest %s of a declared image, want only HEAD requests", request.Path)
 		}
 	}
 	if len(heads) != 22 {

@@ -29,7 +29,7 @@ const (
 	// MissingStep is about a minor version between the cluster's version and a requested one.
 	MissingStep Kind = "missing-step"
 	NoUpgrade   Kind = "no-upgrade"
-	// HiddenTags means that content cannot be read, and may have more tags.
+	// HiddenTags means that some content cannot be read and may contain further tags.
 	HiddenTags Kind = "hidden-tags"
 )
 

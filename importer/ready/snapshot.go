@@ -111,7 +111,7 @@ func Packages(ctx context.Context, s *layoutstore.Snapshot) (all []Module, err e
 // modules returns the names directly below the path modules.
 func (s *sources) modules(context.Context) ([]string, error) { return s.below(modulesPath), nil }
 
-// below returns each name directly below a path that is a repository or contains one.
+// below returns each name directly below a path, if it is a repository or contains one.
 func (s *sources) below(parent string) (names []string) {
 	for _, path := range s.snapshot.Paths() {
 		if below, ok := strings.CutPrefix(path, parent+"/"); ok {
@@ -249,8 +249,8 @@ func (p *Presence) fail(isTop bool, why []problem.Problem) {
 	p.Problems = append(p.Problems, why...)
 }
 
-// prove reads a blob, and verifies its digest. It does not read manifests, as the audit has already verified
-// them.
+// prove reads a blob, and verifies its digest. It does not read manifests, because the audit has already
+// verified them.
 func (in *audit) prove(ctx context.Context, d digest.Digest, isManifest bool) (*problem.Problem, error) {
 	if wrong, known := in.proven[d]; known || isManifest {
 		return wrong, nil

@@ -211,7 +211,7 @@ func judgeModule(m Module) ModuleVerdict {
 	v := ModuleVerdict{Name: m.Name, Versions: m.Tags, Channels: map[string]string{}, Reasons: []Reason{}, Notes: []Reason{}}
 	add := func(r Reason) { v.Reasons = append(v.Reasons, r) }
 	type place struct{ name, repository, reference string }
-	named := map[place]bool{} // images that already have a reason, as versions may share images
+	named := map[place]bool{} // images that already have a reason, because versions may share images
 	need := func(kind Kind, i Image) {
 		if at := (place{i.Name, i.Repository, i.Reference}); i.State != Complete && !named[at] {
 			named[at] = true

@@ -21,7 +21,6 @@ func completeImage(name, repository, reference string) Image {
 	return Image{Name: name, Repository: repository, Reference: reference, Presence: Presence{State: Complete, Digest: d, Content: []Content{{d, 10}, {digest.FromString("shared"), 5}}}}
 }
 
-// withState returns an image with another state and with problems.
 func withState(i Image, s State, problems ...problem.Problem) Image {
 	i.Presence = Presence{State: s, Problems: problems}
 	return i
@@ -223,7 +222,7 @@ func TestUpgradeSteps(t *testing.T) {
 			}
 		}
 		if strings.Join(got, "; ") != test.want || v.Ready == test.isBad {
-			t.Errorf("%s: the verdict is ready %v with the reasons %s", name, v.Ready, strings.Join(got, "; "))
+			t.Errorf("%s: got Ready = %v and the reasons %q, want %v and %q", name, v.Ready, strings.Join(got, "; "), !test.isBad, test.want)
 		}
 	}
 }
@@ -247,7 +246,7 @@ func TestVerdictAsJSON(t *testing.T) {
 	for name, facts := range map[string]Facts{"a bundle": f, "nothing": {}} {
 		b, err := json.Marshal(Judge(facts, Question{Releases: []string{"v9.0.0"}}))
 		if err != nil || strings.Contains(string(b), "null") {
-			t.Errorf("%s: the JSON contains null, or encoding fails with %v: %s", name, err, b)
+			t.Errorf("JSON of the verdict on %s: got error %v and %s, want JSON without null", name, err, b)
 		}
 	}
 	b, _ := json.Marshal(Judge(f, Question{}).Versions[0].Reasons[0])
