@@ -34,7 +34,7 @@ func sweep(t *testing.T, s *buckettest.Server, o publish.Sweeping) (int, error) 
 	return len(g.Objects) + len(g.Uploads), w.Sweep(t.Context(), g)
 }
 
-// abandon imports a bundle, but fails before it publishes, so that its uploads become garbage.
+// abandon starts an import that fails before the publication, so that its uploads become garbage.
 func abandon(t *testing.T, s *buckettest.Server, bundle string) {
 	t.Helper()
 	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {

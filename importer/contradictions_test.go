@@ -16,7 +16,7 @@ import (
 )
 
 // A bundle is refused if one of its manifests contradicts its descriptor or itself. With
-// AllowIncomplete, the import publishes the other images.
+// AllowIncomplete, the import publishes all images without contradictions.
 func TestContradictionsRefuseABundle(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -67,7 +67,7 @@ func largestWith(t *testing.T, dir, body string) string {
 			return dir + name
 		}
 	}
-	t.Fatalf("found no file with the content %q", body)
+	t.Fatalf("files with the content %q: got none, want one", body)
 	return ""
 }
 

@@ -199,7 +199,7 @@ const maxCompared = 8
 // comparison compares copies in the store with the bundle's copy, while the import reads the bundle's copy.
 type comparison struct {
 	copies []*existingCopy
-	// open contains a reader for each copy. It is nil once the copy has differed.
+	// open contains a reader for each copy, and nil for a copy that has differed.
 	open []io.ReadCloser
 	buf  []byte // buffer of bufferSize bytes
 }

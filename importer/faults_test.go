@@ -100,7 +100,7 @@ func newScene(t *testing.T, w way) scene {
 	}
 	t.Logf("the import has %d steps, and publishes from step %d on", s.steps, s.commits)
 	if s.steps < 20 || s.commits == 0 || w != packed && s.steps < 200 {
-		t.Fatalf("the import has only %d steps, too few for this test", s.steps)
+		t.Fatalf("the import has %d steps, want at least 20 if it is packed, otherwise 200", s.steps)
 	}
 	return s
 }
@@ -174,8 +174,8 @@ func archives(t *testing.T, dir string) []string {
 }
 
 // If a process ends at any step of an import, the store has the old or the new tree, and a second
-// import finishes the work. The test makes this step and all later ones fail. That leaves the same
-// files as a killed process, but takes less time.
+// import finishes the work. The test makes this step and all later ones fail. The files are then
+// the same as after a kill, but the test takes less time.
 func TestImportThatEndsAtAnyStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
@@ -272,7 +272,7 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 
 // optional reports whether an import may succeed although a step fails. Such a step removes empty
 // directories of an earlier import, or moves a bundle out of a drop directory. If the move fails,
-// the bundle stays there and is reported. last is the previous step.
+// the bundle stays in the drop directory and is reported. last is the previous step.
 func optional(last, step string) bool {
 	if strings.Contains(step, "/dropped.json") || strings.Contains(last, "/dropped.json") && step == "fsync .layoutproxy" {
 		return true

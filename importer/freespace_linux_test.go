@@ -57,7 +57,7 @@ func TestTooLittleFreeSpace(t *testing.T) {
 				t.Errorf("the import wrote to the store: %v, want false; got error %v, want *NoSpaceError", written, err)
 			}
 			if after := importertest.Files(t, store); !maps.Equal(after, before) {
-				t.Errorf("the failed import changed the store: %v", after)
+				t.Errorf("files of the store after the failed import: got %v, want no change", after)
 			}
 		})
 	}
@@ -91,7 +91,7 @@ func TestDiskFillsUp(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	if after := importertest.Files(t, store); !maps.Equal(after, before) {
-		t.Errorf("the failed import changed the store: %v", after)
+		t.Errorf("files of the store after the failed import: got %v, want no change", after)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)

@@ -50,7 +50,7 @@ func TestImportOfEachFormOfBundle(t *testing.T) {
 				t.Errorf("report %+v", report)
 			}
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
-				t.Errorf("unfinished files in the store: %v", left)
+				t.Errorf("unfinished files in the store: got %v, want none", left)
 			}
 		})
 	}
@@ -98,13 +98,13 @@ func TestReplacedContentStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := repo.Manifest(context.Background(), digest.Digest(before["modules/console:stable"])); err != nil {
-		t.Errorf("cannot read the manifest whose tag was replaced: %v", err)
+		t.Errorf("reading the manifest whose tag was replaced: got error %v, want none", err)
 	}
 	if n := links(t, store); n == 0 {
 		t.Error("no two repositories share the file of a blob, want at least one shared file")
 	}
 	if _, err := repo.Tag(t.Context(), "v1.0.0"); err != nil {
-		t.Errorf("cannot read a tag that only the old bundle has: %v", err)
+		t.Errorf("reading a tag that only the old bundle has: got error %v, want none", err)
 	}
 	// The store is served under the root that most image references in its indexes contain.
 	tree, err = layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}})
@@ -138,7 +138,7 @@ func links(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// If a blob of the store is missing or truncated, another import of the bundle restores it.
+// If a blob of the store is missing or truncated, a second import of the bundle restores it.
 func TestImportRestoresBlobs(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
@@ -182,7 +182,7 @@ func TestImportsTakeTurns(t *testing.T) {
 	got := importertest.MustContent(t, store)
 	for _, tag := range []string{".:v1.0.0", "modules/console:v1.0.0", "modules/console:v1.1.0", "modules/console/release:stable"} {
 		if got[tag] == "" {
-			t.Errorf("the store has no tag %s", tag)
+			t.Errorf("the store has no tag %s, want the tags of all imports", tag)
 		}
 	}
 }
@@ -216,7 +216,7 @@ func TestInterruptedImportResumes(t *testing.T) {
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, bundle))
 	if left := importertest.Unfinished(t, store); len(left) > 0 {
-		t.Errorf("unfinished files in the store: %v", left)
+		t.Errorf("unfinished files in the store: got %v, want none", left)
 	}
 }
 

@@ -57,8 +57,8 @@ func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
 // Importer imports bundles into one store. Several goroutines and processes may call its methods at
-// the same time. Imports into a directory take turns. Imports into a bucket run at the same time,
-// and the first to publish wins.
+// the same time. Imports into a directory take turns. Imports into a bucket run at the same time:
+// the first to publish wins, and the others fail with ErrLost.
 type Importer struct {
 	options Options
 }
@@ -155,7 +155,7 @@ func (i *Importer) logWaiting() error {
 	return nil
 }
 
-// session is one import. If its store is a directory, it holds the store's lock.
+// session is one import. If the store is a directory, the session holds the store's lock.
 type session struct {
 	options Options
 	target  target

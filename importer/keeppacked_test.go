@@ -40,7 +40,7 @@ func TestKeepPacked(t *testing.T) {
 	importertest.Imported(t, store, bundle)
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)))
 	if report := importertest.Kept(t, store, spare); !report.Changed || report.Tags.Replaced != 1 {
-		t.Errorf("import after another bundle won the tag: got report %+v, want one replaced tag", report)
+		t.Errorf("import after a different bundle won the tag: got report %+v, want one replaced tag", report)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)).Over(importertest.MustContent(t, spare)))
 }

@@ -104,7 +104,7 @@ func TestMissingChunk(t *testing.T) {
 			t.Fatal(err)
 		}
 		if problems := refused(t, filepath.Dir(archive)); !strings.Contains(problems[0].Reason, "missing") {
-			t.Errorf("chunk %d is missing: got problems %+v, want a first one whose reason contains the word missing", i, problems)
+			t.Errorf("chunk %d is missing: got problems %+v, want the first reason to contain the word missing", i, problems)
 		}
 		if err := os.WriteFile(chunks[i], data, 0o644); err != nil {
 			t.Fatal(err)
@@ -155,7 +155,7 @@ func TestAllowIncomplete(t *testing.T) {
 		}
 	}
 	if dropped != 2 {
-		t.Fatal("the test did not damage exactly two layers")
+		t.Fatalf("the test damaged %d layers, want 2", dropped)
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -177,7 +177,7 @@ func TestAllowIncomplete(t *testing.T) {
 	}
 	for name, size := range importertest.Files(t, store) {
 		if size == 4000 || size == 66_000 {
-			t.Errorf("the import published %s, although no complete image needs it", name)
+			t.Errorf("the import published %s, want only content that complete images need", name)
 		}
 	}
 }
@@ -281,7 +281,7 @@ func TestHostileEntries(t *testing.T) {
 			}
 			for file := range importertest.Files(t, dir) {
 				if strings.Contains(file, "evil/") {
-					t.Errorf("the import wrote %s outside of the store", file)
+					t.Errorf("the import wrote %s outside of the store, want nothing written there", file)
 				}
 			}
 		})

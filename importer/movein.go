@@ -241,7 +241,7 @@ func (s *session) removeMovedFile(ctx context.Context, f publish.MovedFile, mode
 	info, err := os.Lstat(outside)
 	gone := errors.Is(err, fs.ErrNotExist)
 	if !gone && (err != nil || !f.IsUnchanged(info) || !s.isLinkOf(info, inside)) {
-		return true // the name now belongs to another file
+		return true // the name now belongs to a different file
 	}
 	if !gone {
 		err := s.options.Before("remove packed", outside)

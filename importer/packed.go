@@ -9,7 +9,7 @@ import (
 )
 
 // packed imports the archives of a bundle without unpacking them. It proves every digest in them,
-// and hard-links them into the store. If an unpacked layout has one of their tags with another
+// and hard-links them into the store. If an unpacked layout has one of their tags with a different
 // digest, packed removes the tag from the layout's index.
 type packed struct {
 	session  *session

@@ -84,7 +84,7 @@ func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, er
 	}
 	list, err := inventory.Parse(data)
 	if err != nil {
-		return false, nil // the malformed inventory is reported as another problem
+		return false, nil // the malformed inventory is reported as a separate problem
 	}
 	archives, _ := inventory.Archives(list.Files)
 	at := slices.IndexFunc(archives, func(a *inventory.Archive) bool { return a.Name == name })

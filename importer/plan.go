@@ -29,7 +29,7 @@ type content struct {
 	places []string
 	// existing are copies in the store with the right size. They are not proven yet.
 	existing []*existingCopy
-	// wrong are the layouts of the store that have the content with another size.
+	// wrong are the layouts of the store that have the content with a different size.
 	wrong []string
 	// proven means that the digest of the content was computed and matches.
 	proven bool

@@ -135,7 +135,7 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 		t.Fatalf("%s: %v", what, err)
 	}
 	if look("the end"); !published {
-		t.Fatalf("%s: the store does not have the new content after the import", what)
+		t.Fatalf("%s: the store after the import does not have the new content, want it", what)
 	}
 	return fresh
 }
@@ -208,6 +208,6 @@ func TestIndexTooLongToRead(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if got := importertest.Files(t, store); !maps.Equal(got, before) {
-		t.Errorf("the failed publication changed the store: %v", got)
+		t.Errorf("the store after the failed publication: got %v, want no change", got)
 	}
 }

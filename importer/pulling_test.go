@@ -18,7 +18,7 @@ func TestImportDuringPull(t *testing.T) {
 	importertest.Pulling(t, dir)
 	var incomplete *importer.IncompleteError
 	if _, err := importertest.Packing(t, store).Import(t.Context(), dir); !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 || incomplete.Problems[0].Path != dir {
-		t.Errorf("import with KeepPacked: got error %v, want a problem of the directory that a pull is filling", err)
+		t.Errorf("import with KeepPacked: got error %v, want one problem, about the directory that a pull is filling", err)
 	}
 	importertest.Imported(t, store, dir)
 	got := importertest.MustContent(t, store)

@@ -99,9 +99,8 @@ func TestImportRepairs(t *testing.T) {
 	}
 }
 
-// If several repositories share a damaged file, an import replaces it in all of them. It does not
-// matter whether the bundle has one of these repositories. So a new tag never leads to damaged
-// content.
+// If several repositories share a damaged file, an import replaces it in all of them, even if the
+// bundle has none of these repositories. So a new tag never leads to damaged content.
 func TestImportRepairsOtherRepositories(t *testing.T) {
 	bundle := func(paths ...string) string {
 		tree := layouttest.New(t, t.TempDir())

@@ -28,8 +28,8 @@ type Report struct {
 	// Problems are the problems of an incomplete bundle, if AllowIncomplete is set. Images that
 	// need missing or damaged content were not published.
 	Problems []layoutstore.Problem `json:"gaps"`
-	// NonDistributable are layers that the bundles do not contain, as their media type allows.
-	// Their images were published. Clients have to get these layers elsewhere.
+	// NonDistributable are layers that the bundles do not contain, because their media type allows
+	// this. Their images were published. Clients have to get these layers elsewhere.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
 	// Opened are the files that the import has read. The caller may move or remove only these.
 	Opened *fileid.Set `json:"-"`
@@ -50,7 +50,7 @@ func (r *Report) addTransfer(t *transfer) {
 // Tags counts the tags of the bundles by what happened to them.
 type Tags struct {
 	New      int `json:"new"`
-	Replaced int `json:"replaced"` // number of tags that had another digest in the store before
+	Replaced int `json:"replaced"` // number of tags that had a different digest in the store before
 	Same     int `json:"same"`
 	LeftOut  int `json:"leftOut"` // number of tags that were left out because content is missing or damaged
 }

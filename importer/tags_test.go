@@ -162,8 +162,8 @@ func TestPackageOverridesCatalog(t *testing.T) {
 	}
 }
 
-// A store that contains names of an older version is served under these names and under the current
-// ones.
+// If the references in a store contain repository names as d8 wrote them until August 2026, the
+// store is served under these names and under the current ones.
 func TestOldStore(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.OldNames = true
@@ -176,7 +176,7 @@ func TestOldStore(t *testing.T) {
 	importertest.Imported(t, store, tree.Dir())
 	for _, file := range []string{"installer/index.json", "deckhouse-cli/plugins/system/index.json"} {
 		if importertest.Files(t, store)["/"+file] == 0 {
-			t.Errorf("the store does not contain %s", file)
+			t.Errorf("the store does not contain %s, want it there", file)
 		}
 	}
 	open, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}})

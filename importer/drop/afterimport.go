@@ -37,7 +37,7 @@ func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) 
 }
 
 // keepUnread keeps a published bundle in the drop directory, because some of its files could not be
-// read again.
+// read a second time.
 func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0

@@ -24,7 +24,7 @@ import (
 const (
 	kindArchive   = "archive"
 	kindDirectory = "directory"
-	kindEntry     = "entry" // any other entry that is reported
+	kindEntry     = "entry" // an entry that is no bundle, but is reported
 )
 
 // candidate is an entry of a drop directory: a bundle, or a file that looks like part of a bundle.

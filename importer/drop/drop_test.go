@@ -114,7 +114,7 @@ func TestDropImportsArchive(t *testing.T) {
 		t.Errorf("the status is %+v, published %d times, want generation 1, published once", s, d.published)
 	}
 	if d.has("module-one.tar") || !d.has("done/module-one.tar") || !d.has("done/module-one.tar.gostsum") {
-		t.Error("the archive is not in done/")
+		t.Error("the imported archive is not in done/, want it there")
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), importertest.MustContent(t, archive))
 	// A second bundle with the same name does not replace the first one in done/.
@@ -122,7 +122,7 @@ func TestDropImportsArchive(t *testing.T) {
 	d.scan(time.Second)
 	d.scan(3 * time.Second)
 	if !d.has("done/module-one.tar") || !d.has("done/2/module-one.tar") || d.published != 1 {
-		t.Error("the second archive is not in done/2, or the first one is not in done/")
+		t.Error("the second archive is not in done/2, or the first one is not in done/, want both there")
 	}
 	if totals := d.drop.Totals(); totals.Published != 2 || totals.Failed != 0 || totals.Bytes == 0 {
 		t.Errorf("totals %+v", totals)
@@ -159,7 +159,7 @@ func TestDropWaitsForChunks(t *testing.T) {
 			d.wantStatus("module-one.tar", "published", "")
 			importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 			if !d.has("done/" + filepath.Base(chunks[0])) {
-				t.Error("the chunks are not in done/")
+				t.Error("the imported chunks are not in done/, want them there")
 			}
 		})
 	}
@@ -208,7 +208,7 @@ func TestDropImportsDirectory(t *testing.T) {
 	d.wantStatus("bundle", "published", "")
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), importertest.MustContent(t, bundle))
 	if !d.has("done/bundle/module-console.tar") {
-		t.Error("the bundle is not in done/")
+		t.Error("the imported bundle is not in done/, want it there")
 	}
 }
 
@@ -279,7 +279,7 @@ func TestDropMovesDamagedBundleToFailed(t *testing.T) {
 	d.scan(time.Hour)
 	d.wantStatus("module-one.tar", "failed", "modules/one")
 	if d.has("module-one.tar") || !d.has("failed/module-one.tar") || d.published > 0 {
-		t.Error("the archive is not in failed/")
+		t.Error("the damaged archive is not in failed/, want it there")
 	}
 	data, err := os.ReadFile(filepath.Join(d.dir, "failed/module-one.tar.reason.json"))
 	if err != nil {
@@ -439,7 +439,7 @@ func TestDropWaitsForPullIntoSubdirectory(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "waiting", "a pull is publishing here")
 	if !maps.Equal(before, importertest.Contents(t, dir)) {
-		t.Error("a file of the waiting bundle is missing")
+		t.Error("a file of the waiting bundle is gone, want all of them to stay")
 	}
 	importertest.FinishPull(t, dir)
 	d.scan(time.Second)

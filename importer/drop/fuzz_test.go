@@ -35,7 +35,7 @@ func FuzzSavedState(f *testing.F) {
 			return
 		}
 		if s == nil || !json.Valid(data) {
-			t.Fatalf("readState accepts the damaged state %q as %v", data, s)
+			t.Fatalf("readState of the damaged state %q: got %v and no error, want an error", data, s)
 		}
 		again, err := json.Marshal(s)
 		if err != nil {
@@ -43,7 +43,7 @@ func FuzzSavedState(f *testing.F) {
 		}
 		write(again)
 		if twice, err := readState(note); err != nil || !cmp.Equal(s, twice, cmp.AllowUnexported(savedBundle{}, savedMove{})) {
-			t.Errorf("the state %q is written as %q, which is read as %v, error %v", data, again, twice, err)
+			t.Errorf("the state %q was written as %q; reading this: got %v and error %v, want the same state", data, again, twice, err)
 		}
 	})
 }

@@ -68,7 +68,7 @@ func TestDropWaitsForListedFiles(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "published", "")
 	if !d.has("done/bundle/"+inventory.Name) || !d.has("done/bundle/module-console.tar") || d.has("bundle") {
-		t.Error("the bundle is not in done/ with its inventory")
+		t.Error("the imported bundle or its inventory is not in done/, want both there")
 	}
 }
 
@@ -88,6 +88,6 @@ func TestDropRefusesUnknownKey(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "failed", "signed with another key")
 	if !d.has("failed/bundle.reason.json") || d.published > 0 {
-		t.Error("the reason file is missing, or the bundle was published")
+		t.Error("the reason file is missing, or the bundle was published, want a reason file and no publication")
 	}
 }

@@ -128,9 +128,9 @@ func (c moveCase) checkPlace(t *testing.T, where, name, data, late string, after
 	case late != "" && (stays || after["/failed"+name] == data): // with the new file, the bundle may stay or be refused
 	case strings.HasSuffix(name, "README"):
 		if after[name] != data {
-			t.Errorf("%s: %s is missing or changed", where, name)
+			t.Errorf("%s: the document %s is missing or changed, want it unchanged in the drop directory", where, name)
 		}
 	case stays, c.remove == moved:
-		t.Errorf("%s: %s is at the wrong place (still in the drop directory: %v, in done/: %v)", where, name, stays, moved)
+		t.Errorf("%s: %s is still in the drop directory: %v, want false; it is in done/: %v, want %v", where, name, stays, moved, !c.remove)
 	}
 }

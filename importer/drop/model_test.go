@@ -94,7 +94,7 @@ func (m *model) step(string, string) error {
 func (m *model) check(err error) {
 	m.Helper()
 	if err != nil {
-		m.Fatalf("failed with %v, after these actions: %s", err, strings.Join(m.history, "; "))
+		m.Fatalf("got the error %v, want none, after these actions: %s", err, strings.Join(m.history, "; "))
 	}
 }
 
@@ -202,7 +202,7 @@ func (m *model) act() {
 		before := importertest.Contents(m.T, m.dir)
 		m.scan()
 		if !maps.Equal(before, importertest.Contents(m.T, m.dir)) {
-			m.Fatal("something was moved, although the guard forbids it")
+			m.Fatal("a scan moved files, want none moved, because the guard forbids it")
 		}
 		m.guard = nil
 		m.restart()
@@ -441,7 +441,7 @@ func (m *model) checkFile(name string, places []string) {
 	if isIn("failed/") || published && (m.remove || isIn("done/")) {
 		return
 	}
-	m.Fatalf("the file %s (part of a bundle: %v, published: %v) is gone from its path and was found at %q, want a permitted move or removal, after these actions: %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
+	m.Fatalf("the file %s (part of a bundle: %v, bundle published: %v) is gone; its content is now at %q; want it in failed/, or its bundle published; actions: %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
 }
 
 // TestRandomActions performs random actions on a drop directory and its store: it drops, imports,
@@ -470,7 +470,7 @@ func TestRandomActions(t *testing.T) {
 		})
 	}
 	if !t.Failed() && (published < int(seeds)*3 || gone == 0 || repaired == 0) {
-		t.Errorf("too little happened: %d bundles published, %d files moved or removed, %d blobs repaired", published, gone, repaired)
+		t.Errorf("%d bundles were published, %d files moved or removed, %d blobs repaired, want more of each", published, gone, repaired)
 	}
 	t.Logf("%d bundles published, %d blobs repaired", published, repaired)
 }

@@ -59,7 +59,7 @@ func TestDropRefusesArchivesInSubdirectories(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "waiting", "disk2/b.tar looks like an archive")
 	if !d.has("bundle/a.tar") || !d.has("bundle/disk2/b.tar") || d.published > 0 {
-		t.Error("a file of the waiting bundle is missing, or the bundle was imported")
+		t.Error("a file of the waiting bundle is gone, or the bundle was imported, want neither")
 	}
 	if err := os.Rename(filepath.Join(d.dir, "bundle/disk2/b.tar"), filepath.Join(d.dir, "bundle/b.tar")); err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestDropRefusesArchivesInSubdirectories(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "published", "")
 	if got := importertest.MustContent(t, d.store); len(got) != 4 || d.has("bundle") {
-		t.Errorf("the bundle stays in the drop directory, or the store has the wrong content: %v", got)
+		t.Errorf("the store has the tags %v, want those of both archives, and the bundle gone from the drop directory", got)
 	}
 }
 
@@ -90,7 +90,7 @@ func TestDropWaitsForTemporaryFiles(t *testing.T) {
 			d.scan(time.Minute)
 			d.wantStatus("bundle", "waiting", name)
 			if !d.has("bundle/a.tar") || !d.has("bundle/"+name) || d.published > 0 {
-				t.Error("a file of the waiting bundle is missing, or the bundle was imported")
+				t.Error("a file of the waiting bundle is gone, or the bundle was imported, want neither")
 			}
 			d.remove("bundle/" + name)
 			d.scan(time.Second)
@@ -133,7 +133,7 @@ func TestDropArchiveAndChunksOfNextVersion(t *testing.T) {
 				}
 				importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 				if d.has("platform.tar") || d.has("platform.tar.0000.chunk") || d.published != 2 {
-					t.Errorf("got the files %v, want none of the archive or chunks in the drop directory; published %d times, want twice", importertest.Files(t, d.dir), d.published)
+					t.Errorf("got the files %v, want the archive and the chunks moved or removed; published %d times, want twice", importertest.Files(t, d.dir), d.published)
 				}
 				if d.has("done/platform.tar") == remove || d.has("done/2/platform.tar.0001.chunk") == remove {
 					t.Errorf("left: %v", importertest.Files(t, d.dir))
@@ -223,12 +223,12 @@ func TestDropReportsOtherEntries(t *testing.T) {
 		}
 	}
 	if d.published > 0 {
-		t.Error("an entry that is not a bundle was imported")
+		t.Error("an entry that is not a bundle was imported, want nothing imported")
 	}
 }
 
 // After the import of a tree, all files that the import did not read stay: documents, unreferenced
-// blobs, damaged copies and archives without layouts. The other files are moved or removed.
+// blobs, damaged copies and archives without layouts. All files that it read are moved or removed.
 func TestDropKeepsUnreadFiles(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		t.Run(fmt.Sprint(remove), func(t *testing.T) {
@@ -330,7 +330,7 @@ func TestStagedDirectoriesAreNotPublished(t *testing.T) {
 		return nil
 	})
 	if _, err := i.Import(ctx, importertest.App(t, "one", "1.0")); err == nil {
-		t.Fatal("the import was not interrupted")
+		t.Fatal("the interrupted import returned no error, want one")
 	}
 	two := importertest.App(t, "two", "1.0")
 	want := importertest.MustContent(t, two)
@@ -380,7 +380,7 @@ func TestDropKeepsDirectoryWithStore(t *testing.T) {
 	d.scan(time.Hour)
 	d.wantStatus("carried", "waiting", "it contains a store (store/.layoutproxy/store.json)")
 	if !maps.Equal(importertest.Contents(t, d.dir), before) {
-		t.Error("a file of the waiting bundle is missing, or the bundle was imported")
+		t.Error("a file of the waiting bundle is gone, or the bundle was imported, want neither")
 	}
 }
 
@@ -404,8 +404,8 @@ func TestDropRemovesLinks(t *testing.T) {
 	}
 }
 
-// A chunk after the end of the archive is not read and stays, because it may belong to another
-// version. But a chunk with padding is removed with the archive.
+// A chunk after the end of the archive is not read and stays, because it may belong to a different
+// version of the archive. But a chunk with padding is removed with the archive.
 func TestDropKeepsChunksAfterTheEnd(t *testing.T) {
 	d := removing(t)
 	archive := importertest.App(t, "a", "1.0")

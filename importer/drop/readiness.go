@@ -21,17 +21,16 @@ func isArchive(name string) bool {
 }
 
 // publishing is the reason why a bundle waits while a pull moves files into place.
-const publishing = "a pull is publishing here, or was interrupted: if it was, run the pull again"
+const publishing = "a pull is publishing here, or was interrupted: if it was interrupted, run it again"
 
-// notAnArchive is the reason for a file that has the name of an archive, but other content.
 const notAnArchive = "it looks like an archive, but cannot be read as one"
 
 // leftRemoving is the reason for a file that a killed process was removing. It follows the name of the file.
 const leftRemoving = " was imported, and layoutproxy was stopped while removing it: remove it"
 
-// unready explains why a file prevents the import of its dropped directory; the text is empty if it
-// does not. For example, the file is still being written, or it looks like part of a bundle but
-// would not be read. name is the file's path below the dropped directory.
+// unready explains why a file prevents the import of its dropped directory. For example, the file is
+// still being written, or it looks like part of a bundle but would not be read. The text is empty if
+// the file does not prevent the import. name is the file's path below the dropped directory.
 func unready(name string) string {
 	dir, base := path.Dir(name), path.Base(name)
 	switch {

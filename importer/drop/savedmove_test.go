@@ -58,7 +58,7 @@ func TestDropCompletesInterruptedMove(t *testing.T) {
 					importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 					for name := range importertest.Contents(t, d.dir) {
 						if !strings.HasPrefix(name, "/done/") && name != "/bundle/notes.txt" {
-							t.Errorf("%s is still in the drop directory", name)
+							t.Errorf("%s is still in the drop directory, want it moved or removed", name)
 						}
 					}
 				})
@@ -156,13 +156,13 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	}
 	switch later := after[last] == "came later"; {
 	case meddle && !later && after["/failed"+last] != "came later" && after["/failed/2"+last] != "came later":
-		t.Errorf("%s: the new chunk is lost", where)
+		t.Errorf("%s: the new chunk is gone, want it kept", where)
 	case !together && !(meddle && later && after[names[0]] != ""): // with a new last chunk, all chunks may wait as a new archive
-		t.Errorf("%s: the reason file and the chunks are not together in failed/ or failed/2", where)
+		t.Errorf("%s: the reason file and the chunks are in different directories, want them together in failed/ or failed/2", where)
 	}
 	for _, name := range names {
 		if _, stays := after[name]; stays && !meddle {
-			t.Errorf("%s: the chunk %s is still in the drop directory", where, name)
+			t.Errorf("%s: the chunk %s is still in the drop directory, want it in failed/ or failed/2", where, name)
 		}
 	}
 	return died
@@ -172,7 +172,7 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 // killed. No import has read these files. The next process moves them back to the drop directory,
 // where they wait or are imported.
 func TestDropMovesLateFilesBack(t *testing.T) {
-	for _, remove := range []bool{false, true} { // setting of the next process, which may differ from the first one's
+	for _, remove := range []bool{false, true} { // setting of the next process, which may differ from that of the killed process
 		for nth := 1; nth <= 4; nth++ {
 			t.Run(fmt.Sprintf("remove imported bundles %v, killed at change %d", remove, nth), func(t *testing.T) {
 				testMovesBack(t, nth, remove)
@@ -218,11 +218,11 @@ func testMovesBack(t *testing.T, nth int, remove bool) {
 	after := importertest.Contents(t, d.dir)
 	for name := range late {
 		if _, ok := after[name]; !ok {
-			t.Errorf("%s was not moved back to the drop directory, which has %v", name, slices.Sorted(maps.Keys(after)))
+			t.Errorf("%s is not in the drop directory, want it moved back; the files are %v", name, slices.Sorted(maps.Keys(after)))
 		}
 	}
 	if _, ok := after["/bundle/a.tar"]; ok {
-		t.Error("the imported archive was moved back to the drop directory")
+		t.Error("the imported archive was moved back to the drop directory, want it to stay in done/")
 	}
 	importertest.Must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // the status advises moving the archive up
 	for range 4 {
@@ -231,7 +231,7 @@ func testMovesBack(t *testing.T, nth int, remove bool) {
 	got := importertest.MustContent(t, d.store)
 	for _, tag := range []string{"app/a:v1", "app/b:v1", "app/d:v1"} {
 		if got[tag] == "" {
-			t.Errorf("the store has %v, but not the tag %s", got, tag)
+			t.Errorf("the store has the tags %v, want also %s", got, tag)
 		}
 	}
 }
@@ -273,7 +273,8 @@ func TestDropMovesBackWithoutOverwriting(t *testing.T) {
 	}
 }
 
-// killAt scans the drop directory, and stops at the nth change there, like a killed process.
+// killAt scans the drop directory. After nth changes of files in that directory, the scan ends like
+// a killed process.
 func (d *dropping) killAt(nth int, remove bool) {
 	d.t.Helper()
 	i := importertest.New(d.t, d.store)
@@ -324,7 +325,7 @@ func TestDropReadsRecordsOfOtherForms(t *testing.T) {
 			data, err := os.ReadFile(file)
 			importertest.Must(t, err)
 			if !bytes.Contains(data, []byte(`"leaving"`)) {
-				t.Fatalf("no move is recorded: %s", data)
+				t.Fatalf("content of dropped.json: got %s, want the record of a move", data)
 			}
 			importertest.Must(t, os.WriteFile(file, form.record(data), 0o644))
 			d.restart(func(o *drop.Options) { o.Remove = true })

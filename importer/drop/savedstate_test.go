@@ -43,7 +43,7 @@ func TestDropRecordIsDurable(t *testing.T) {
 			d.scan(time.Minute)
 			importertest.Same(t, "the drop directory", importertest.Contents(t, d.dir), before)
 			if !slices.Contains(steps, step) {
-				t.Errorf("the record was written without the step that should fail: %v", steps)
+				t.Errorf("steps of writing the record: got %v, want them to contain the step that the test makes fail", steps)
 			}
 			d.wantStatus("a.tar", "published", "no space left")
 		})
@@ -80,7 +80,7 @@ func TestDropReportsDamagedRecord(t *testing.T) {
 			d.wantStatus("b.tar", "waiting", "dropped.json")
 			importertest.Same(t, "the drop directory", importertest.Contents(t, d.dir), before)
 			if data, err := os.ReadFile(record); err != nil || string(data) != string(bad) {
-				t.Errorf("the damaged record was changed to %q, error %v", data, err)
+				t.Errorf("the damaged record after the scan: got %q and error %v, want it unchanged", data, err)
 			}
 			importertest.Must(t, os.WriteFile(record, good, 0o644)) // somebody restores the record from a backup
 			d.scan(time.Minute)
@@ -89,7 +89,7 @@ func TestDropReportsDamagedRecord(t *testing.T) {
 				t.Errorf("left: %v", left)
 			}
 			if s := d.drop.Status(); slices.ContainsFunc(s, func(s drop.Status) bool { return s.Name == "dropped.json" }) {
-				t.Errorf("the status still reports the record: %+v", s)
+				t.Errorf("status after the record was restored: got %+v, want no entry for the record", s)
 			}
 		})
 	}

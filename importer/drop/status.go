@@ -34,7 +34,8 @@ type Totals struct {
 	Bytes             int64 // bytes verified by all imports
 }
 
-// justChanged is the reason why a bundle waits after a recent change, as somebody may still be copying it.
+// justChanged is the reason why a bundle waits after a recent change, because somebody may still be
+// copying it.
 const justChanged = "it changed a moment ago"
 
 // wait makes a bundle wait for a reason. It logs the reason unless the bundle has just changed or

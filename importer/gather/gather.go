@@ -98,8 +98,8 @@ func Directory(sources []string) (dir string, ok bool) {
 }
 
 // addFiles adds the files of the sources to an inventory: archives, chunks and their checksum files. If the
-// directory itself is a source, it also adds the list of releases. In this case it also adds index.json and
-// oci-layout of each layout in the tree.
+// directory itself is a source, it also adds the list of releases. In this case, it adds index.json and
+// oci-layout of each layout in the tree as well.
 func addFiles(ctx context.Context, sources []string, s *layoutstore.Snapshot, checksums bool, b *inventory.Builder) error {
 	dir, ok := Directory(sources)
 	if !ok {

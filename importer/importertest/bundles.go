@@ -221,8 +221,8 @@ func Proven(t *testing.T, file string) {
 	}
 }
 
-// Pulling fills a directory like a pull that is killed between two renames. The new a.tar is in place. The
-// new b.tar is staged, and the old b.tar is still in place.
+// Pulling leaves a directory in the state of a pull that was killed between two renames. The new a.tar is
+// in place. The new b.tar is staged, and the old b.tar is still in place.
 func Pulling(t *testing.T, dir string) {
 	t.Helper()
 	staged := filepath.Join(dir, volume.StagedDir(1))

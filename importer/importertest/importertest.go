@@ -39,8 +39,8 @@ func OldBundle(t *testing.T) string {
 }
 
 // NewBundle writes a bundle to import after [OldBundle], and returns its directory. It replaces a tag, shares
-// blobs with the old bundle, and adds repositories. One of them has an index of images, another one a
-// referrer.
+// blobs with the old bundle, and adds repositories. One of these repositories has an image index, and one has
+// a referrer.
 func NewBundle(t *testing.T) string {
 	tree := layouttest.New(t, t.TempDir())
 	module := tree.Layout("modules/console")
@@ -228,8 +228,8 @@ func MustContent(t *testing.T, source string) Content {
 	return c
 }
 
-// Over returns the content that a tree with the content c has after a bundle with the content other
-// was imported.
+// Over returns the content of a tree after an import: c is its content before, and other the
+// content of the bundle.
 func (c Content) Over(other Content) Content {
 	both := maps.Clone(c)
 	maps.Copy(both, other)

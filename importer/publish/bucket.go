@@ -16,7 +16,7 @@ import (
 )
 
 // Bucket is a store in a bucket that a writer has opened. It has no lock. If there are two writers,
-// the first one that moves the pointer wins, and [Bucket.Publish] of the other one returns
+// the first one that moves the pointer wins, and [Bucket.Publish] of the second one returns
 // [ErrLost]. Readers see a writer's uploads only after the writer has moved the pointer.
 type Bucket struct {
 	bucket     bucket.Bucket

@@ -42,9 +42,9 @@ func IndexFields(data []byte) (fields map[string]json.RawMessage, manifests []js
 
 const manifestsField = "manifests"
 
-// WithoutTag removes the annotations with a tag from a descriptor. If replaced is not empty, the
-// descriptor gets it as [ReplacedTag]. A full reference becomes a reference by digest, which still
-// names the registry and path from which the bundle was pulled.
+// WithoutTag removes the annotations with a tag from a descriptor. If replaced is not empty,
+// WithoutTag stores it in the annotation [ReplacedTag]. A full reference becomes a reference by
+// digest, which still names the registry and path from which the bundle was pulled.
 func WithoutTag(raw json.RawMessage, d digest.Digest, replaced string) json.RawMessage {
 	return EditAnnotations(raw, func(annotations map[string]json.RawMessage) {
 		var reference string

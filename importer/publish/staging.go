@@ -25,7 +25,7 @@ func StagedPath(name string) string { return path.Join(stagedTree, name) }
 // TemporaryPath returns the path in staging for a file that is still being written.
 func TemporaryPath(name string) string { return path.Join(temporary, name) }
 
-// IsTemporary reports whether name is a path for temporary files, as [Store.CreateTemp] chooses them.
+// IsTemporary reports whether name is in the directory in which [Store.CreateTemp] creates files.
 func IsTemporary(name string) bool { return path.Dir(name) == temporary }
 
 // Clear removes the staging directory with all files.

@@ -24,9 +24,9 @@ type DifferenceKind string
 // The kinds of differences.
 const (
 	Missing DifferenceKind = "missing"
-	// Different means that a tag leads to another digest.
+	// Different means that a tag leads to a different digest.
 	Different DifferenceKind = "different"
-	// WrongSize means that a manifest or blob has another size.
+	// WrongSize means that a manifest or blob has a different size.
 	WrongSize DifferenceKind = "wrong-size"
 	// NotListed means that a referrer is not listed for its subject.
 	NotListed DifferenceKind = "untold"
@@ -107,7 +107,7 @@ type Comparison struct {
 	LeftOut []layoutstore.Problem `json:"gaps"`
 	// Unproven describes content that the registry does not allow to be compared.
 	Unproven []string `json:"unproven"`
-	// Notices are facts that the comparison could not find out. They do not make it fail.
+	// Notices say what the comparison could not find out. They do not make the comparison fail.
 	Notices []string `json:"notices"`
 	// NeedsCheck means that a push repairs some differences only with Options.CheckBlobs.
 	NeedsCheck bool `json:"needsCheck"`

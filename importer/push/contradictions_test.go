@@ -65,7 +65,7 @@ func TestLayersWithURLsAreRequired(t *testing.T) {
 			t.Fatal(err)
 		}
 		if (len(plan.LeftOut) == 0) != optional || (len(plan.NonDistributable) == 1) != optional {
-			t.Errorf("missing layer of type %s: got LeftOut %v, NonDistributable %v, want exactly one of them filled (the latter: %v)", mediaType, plan.LeftOut, plan.NonDistributable, optional)
+			t.Errorf("missing layer of type %s: got LeftOut %v, NonDistributable %v; want it in NonDistributable: %v, otherwise in LeftOut", mediaType, plan.LeftOut, plan.NonDistributable, optional)
 		}
 	}
 }

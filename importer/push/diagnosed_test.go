@@ -154,8 +154,8 @@ func TestConditionsOfCauses(t *testing.T) {
 	}
 }
 
-// Diagnose returns the same error if no registry answered, if the login is for another host, or if
-// the error already has a diagnosis.
+// Diagnose returns the same error if no registry answered, if the login is for a different host, or
+// if the error already has a diagnosis.
 func TestErrorsWithoutDiagnosis(t *testing.T) {
 	t.Parallel()
 	other := facts("put blob", 403)
@@ -163,7 +163,7 @@ func TestErrorsWithoutDiagnosis(t *testing.T) {
 	known := push.Diagnose(facts("put blob", 403))
 	for _, err := range []error{errors.New("x"), facts("put blob", 0), other, known, fmt.Errorf("again: %w", known)} {
 		if got := push.Diagnose(err); any(got) != any(err) { // the result must be the same value, not an error that wraps it
-			t.Errorf("Diagnose changed the error %v to %v", err, got)
+			t.Errorf("Diagnose(%v) = %v, want the same error", err, got)
 		}
 	}
 }

@@ -69,7 +69,7 @@ func TestPreflightTriesPathsBesideEdition(t *testing.T) {
 	}
 }
 
-// If all content is written beside the edition, the preflight tries only paths there.
+// If all content is written beside the edition, the preflight tries only paths beside it.
 func TestPreflightTriesOnlyWrittenPaths(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{Include: []string{"deckhouse-cli"}})

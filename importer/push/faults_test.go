@@ -260,7 +260,7 @@ func TestMissingContentIsLeftOut(t *testing.T) {
 	}
 }
 
-// A push skips repositories that have no intact image, and pushes the others.
+// A push skips repositories that have no intact image, and pushes all other repositories.
 func TestDamagedRepositoriesAreLeftOut(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -233,7 +233,7 @@ func (p *planning) addManifests(r *Repository, src *source, manifests []*closure
 	for _, m := range manifests {
 		p.tag(r, src, m)
 		if have[m.Digest] {
-			continue // another path of the tree has the same manifest for this repository
+			continue // a different path of the tree has already added this manifest
 		}
 		added := &Manifest{Descriptor: m.Descriptor, Refs: m.Refs, Discovery: src.repo.IsDiscovery(m.Digest), from: src.repo}
 		for _, ref := range m.Refs.Blobs {

@@ -100,8 +100,8 @@ func (p *pusher) project(repository string) string {
 }
 
 // deepestRepositories returns one repository for each project to which the push writes: the one
-// with the most segments. A path beside an edition is another project, because a user who may write
-// below deckhouse/ee may be refused at deckhouse/installer.
+// with the most segments. A path beside an edition is a separate project, because a user who may
+// write below deckhouse/ee may be refused at deckhouse/installer.
 func (p *pusher) deepestRepositories(w *work) []*Repository {
 	deepest := map[string]*Repository{} // by project
 	for _, r := range p.Plan.Repositories {

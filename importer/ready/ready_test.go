@@ -28,7 +28,7 @@ type image struct {
 	specs.Descriptor
 }
 
-// bundle is a bundle whose images declare other images.
+// bundle is a bundle of Deckhouse: some of its images declare which images they need.
 type bundle struct {
 	t        *testing.T
 	tree     *layouttest.Tree
@@ -287,7 +287,7 @@ func (b *bundle) firstLayer(layout, tag string) digest.Digest {
 }
 
 // A bundle without declarations does not count as a bundle of Deckhouse, even if it has
-// repositories with the same names.
+// repositories with the same names as Deckhouse's.
 func TestBundleWithoutDeclarations(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	for _, layout := range []string{".", "modules/x", "library/nginx"} {

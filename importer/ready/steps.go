@@ -10,7 +10,7 @@ import (
 )
 
 // judgeSteps adds reasons why the cluster cannot be upgraded to a version. Deckhouse upgrades from one minor
-// version to the next, and always to the highest patch. It never downgrades, and upgrades to another major
+// version to the next, and always to the highest patch. It never downgrades, and upgrades to a new major
 // version only from 0 to 1. (See the task calculator of the release controller in deckhouse/deckhouse.)
 func (j *judge) judgeSteps(all []VersionVerdict) {
 	from, ok := release.Parse(j.question.From)
@@ -38,8 +38,8 @@ func (j *judge) judgeSteps(all []VersionVerdict) {
 	}
 }
 
-// whyNoUpgrade returns the reasons why a cluster cannot be upgraded from its version to another one, which is
-// given as a tag.
+// whyNoUpgrade returns the reasons why a cluster cannot be upgraded from its version to the version with the
+// given tag.
 func whyNoUpgrade(tag string, from release.Release, steps []release.Release, isComplete map[string]bool) []Reason {
 	to, ok := release.Parse(tag)
 	noUpgrade := func(why string) []Reason { return []Reason{{Kind: NoUpgrade, Version: why}} }

@@ -19,7 +19,7 @@ type Question struct {
 	From string // current version of the cluster; empty for a new installation
 }
 
-// Verdict says which versions are ready, and why others are not.
+// Verdict says which versions are ready, and why the rest is not.
 type Verdict struct {
 	Ready bool `json:"ready"` // whether every requested version is ready
 
@@ -97,8 +97,8 @@ func Judge(f Facts, q Question) Verdict {
 	return v
 }
 
-// isReady reports whether every requested version is ready. If no version was requested, it reports
-// whether there are no reasons that apply to every version.
+// isReady reports whether every requested version is ready. If no version was requested, it returns
+// false if any reason applies to every version.
 func isReady(v Verdict, shared []Reason) bool {
 	if slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked }) {
 		return !slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked && !x.Ready })
