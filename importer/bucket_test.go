@@ -160,7 +160,7 @@ func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 				layouttest.Try(t, err)
 				seen, err := importertest.ContentOfSnapshot(t.Context(), live.Snapshot())
 				layouttest.Try(t, err)
-				importertest.Same(t, "a replica that rescans after the import", seen, importertest.MustContent(t, dir))
+				importertest.Same(t, "content that a replica sees after a rescan", seen, importertest.MustContent(t, dir))
 			}
 		})
 	}

@@ -23,13 +23,13 @@ type Options struct {
 	Buckets func(bucket.Place) bucket.Bucket
 	// AllowIncomplete means that the import publishes the complete images of an incomplete bundle.
 	AllowIncomplete bool
-	// VerifyKey is the key with which each bundle must be signed. If it is nil, no signature is
-	// needed.
+	// VerifyKey is the public key with which each bundle's signature is verified. If it is nil, no
+	// signature is needed.
 	VerifyKey *inventory.VerifyKey
 	// KeepPacked means that archives are moved into the store without being unpacked. It cannot be
 	// combined with AllowIncomplete.
 	KeepPacked bool
-	// CacheDir is the directory that caches archive indexes. If it is empty, they are not cached.
+	// CacheDir is the directory that caches archive indexes. If it is "", they are not cached.
 	CacheDir string
 	// Jobs is the maximum number of blobs that are read at the same time; 0 means one per core.
 	Jobs int

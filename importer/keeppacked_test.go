@@ -33,7 +33,7 @@ func TestKeepPacked(t *testing.T) {
 		t.Error("the archive is still in the bundle, want it moved into the store")
 	}
 	if report := importertest.Kept(t, store, spare); report.Changed || report.Tags != (importer.Tags{Same: 1}) {
-		t.Errorf("got the report %+v of the second import, want that nothing changed", report)
+		t.Errorf("report of the second import: got %+v, want no change", report)
 	}
 	// A bundle that is unpacked later wins the tag. Importing the archive again wins the tag back.
 	bundle := importertest.NewBundle(t)
@@ -103,7 +103,7 @@ func TestKeepPackedArchiveAlreadyInStore(t *testing.T) {
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 	if report := importertest.Kept(t, store, first); report.Changed || report.Tags != (importer.Tags{Same: 2}) {
-		t.Errorf("got the report %+v of the second import, want that nothing changed", report)
+		t.Errorf("report of the second import: got %+v, want no change", report)
 	}
 }
 

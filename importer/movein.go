@@ -184,8 +184,8 @@ func (s *session) isLinkOf(info fs.FileInfo, names ...string) bool {
 }
 
 // finishMoves completes the moves that an earlier process recorded: it removes the old names of
-// published archives. If an old name cannot be removed and copies is true, finishMoves replaces the
-// archive in the store with a copy, which may take long.
+// published archives. If an old name cannot be removed, and the parameter copies is true,
+// finishMoves replaces the archive in the store with a copy. This may take long.
 func (s *session) finishMoves(ctx context.Context, copies bool) {
 	record := filepath.Join(s.store.Dir(), moveRecordFile)
 	moves, err := readMoveRecord(record)

@@ -123,7 +123,7 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 			t.Fatal(err)
 		}
 		if seen, err := importertest.ContentOfSnapshot(t.Context(), live.Snapshot()); err != nil || !maps.Equal(seen, got) {
-			importertest.Same(t, fmt.Sprintf("%s, before step %s: the existing reader (error: %v) compared with a new one:", what, at, err), seen, got)
+			importertest.Same(t, fmt.Sprintf("%s, before step %s: content that the existing reader sees (error: %v), compared with a new reader's:", what, at, err), seen, got)
 			t.FailNow()
 		}
 	}

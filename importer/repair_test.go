@@ -90,7 +90,7 @@ func TestImportRepairs(t *testing.T) {
 			}
 			importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 			if report := importertest.Imported(t, store, bundle); report.Changed || report.Blobs.Repaired != 0 {
-				t.Errorf("got the report %+v of the second import, want that nothing changed", report)
+				t.Errorf("report of the second import: got %+v, want no change", report)
 			}
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
 				t.Errorf("unfinished files in the store: got %v, want none", left)
@@ -192,7 +192,7 @@ func TestImportRepairsBesideArchives(t *testing.T) {
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 	if report := importertest.Imported(t, store, spare); report.Blobs.Repaired > 0 || report.Changed {
-		t.Errorf("got the report %+v of the second import, want that nothing changed", report)
+		t.Errorf("report of the second import: got %+v, want no change", report)
 	}
 
 	loose := filepath.Join(importertest.Scratch(t), "store")

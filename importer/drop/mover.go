@@ -250,7 +250,7 @@ func (m *mover) forEach(do func(name string) error) (err error) {
 	return err
 }
 
-// returnNewFiles moves some files of a moved directory back: those that the import has not read.
+// returnNewFiles moves back those files of a moved directory that the import has not read.
 func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed error) {
 	moved := filepath.ToSlash(filepath.Join(to, name))
 	late := mover{root: m.root, opened: m.opened}

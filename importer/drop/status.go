@@ -21,11 +21,12 @@ type Status struct {
 
 	// Kind is "archive", "directory", or "entry". An entry is not a bundle, but has to be reported.
 	Kind string `json:"kind,omitempty"`
-	// While State is "verifying", Bytes of Total bytes have been verified, at Rate bytes per second.
+	// While State is "verifying", Bytes is the number of bytes verified so far, out of Total, and
+	// Rate is in bytes per second.
 	Bytes      int64  `json:"bytes"`
 	Total      int64  `json:"total"`
 	Rate       int64  `json:"rate"`
-	Generation uint64 `json:"generation"` // generation of the store with this bundle; 0 before it is published
+	Generation uint64 `json:"generation"` // generation of the store after the bundle's import; 0 before
 }
 
 // Totals count the work of a Drop since it was created.

@@ -26,7 +26,7 @@ import (
 
 // Options configure how sources are read.
 type Options struct {
-	CacheDir string // directory for archive indexes; if empty, they are not cached
+	CacheDir string // directory that caches archive indexes; if it is "", they are not cached
 
 	Checksums bool // whether to compute the checksum of each file
 

@@ -161,7 +161,7 @@ func TestPreflightReportsRefusedMounts(t *testing.T) {
 	mounting := func(r *http.Request) bool { return r.Method == http.MethodPost && r.FormValue("mount") != "" }
 	dir := t.TempDir()
 	buildTree(t, dir)
-	for status, want := range map[int]string{401: "right to pull", 403: "right to pull", 405: "pass POST with mount=", 201: "registry's storage", 0: ""} {
+	for status, want := range map[int]string{401: "right to pull", 403: "right to pull", 405: "pass on POST requests with", 201: "registry's storage", 0: ""} {
 		s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
 		if status != 0 {
 			s.registry.Inject(registrytest.Answer(mounting, status))

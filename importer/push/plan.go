@@ -26,7 +26,7 @@ type Plan struct {
 	Repositories []*Repository
 	// Blobs lists each blob once, the largest first.
 	Blobs []*Blob
-	// Problems are the problems of the selected sources that keep content from being pushed.
+	// Problems are problems in the selected sources that prevent a push of some content.
 	Problems []layoutstore.Problem
 	// LeftOut are the manifests that cannot be pushed, with the reasons. Each of them has a
 	// problem, or leads to a manifest that has a problem. Their repository names are those in the

@@ -62,9 +62,9 @@ func mountRemedy(err error, from string) string {
 	case errors.Is(err, client.ErrUnauthorized), errors.Is(err, client.ErrDenied):
 		return "give the user the right to pull from " + from + ", too"
 	case errors.Is(err, client.ErrMismatch):
-		return "the registry's storage, or a proxy in front of it, is at fault"
+		return "the registry's storage, or a proxy in front of the registry, is at fault"
 	}
-	return "configure the proxy in front of the registry to pass POST with mount= and from="
+	return "configure the proxy in front of the registry to pass on POST requests with the parameters mount and from"
 }
 
 // firstMounts returns the first mount that the push needs for each pair of projects.

@@ -148,7 +148,7 @@ func (p *pusher) findRepository(ctx context.Context, r *Repository, interrupted 
 
 // work is the content that has to be written.
 type work struct {
-	// manifests are missing, or one of their tags is missing.
+	// manifests are those to put, because they are missing, or one of their tags is.
 	manifests map[*Repository][]*Manifest
 	// unlisted means that some manifests must be listed as referrers.
 	unlisted bool

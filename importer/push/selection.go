@@ -38,7 +38,7 @@ func (s Selection) Check() error {
 
 // Has reports whether the repository at a path is selected.
 func (s Selection) Has(p string) bool {
-	matches := func(glob string) bool { // matches the path or one of its parents
+	matches := func(glob string) bool { // reports whether glob matches the path or one of its parents
 		return names.MatchGlob(strings.Trim(glob, "/")+"/**", p)
 	}
 	included := len(s.Include) == 0 || slices.ContainsFunc(s.Include, matches)

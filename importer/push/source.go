@@ -58,8 +58,8 @@ func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, sel
 	return src, nil
 }
 
-// sort finds the manifests that are intact, and those that have a problem or lead to one. It skips
-// ordinary manifests if they are not wanted.
+// sort finds the manifests that are intact, and those that have a problem or lead to one. If
+// ordinary is false, it considers only the images of discovery tags.
 func (s *source) sort(ordinary bool) {
 	broken := map[digest.Digest]layoutstore.Kind{}
 	for _, m := range s.audit.Graph.Manifests {

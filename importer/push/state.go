@@ -25,8 +25,7 @@ type State struct {
 // uploads after some time.
 const stateLife = 24 * time.Hour
 
-// OpenState opens the directory dir, and creates it if it is missing. If dir is empty, nothing is
-// stored.
+// OpenState opens the directory dir, and creates it if it is missing. If dir is "", nothing is stored.
 func OpenState(dir string) (*State, error) {
 	if dir == "" {
 		return &State{}, nil

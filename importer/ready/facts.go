@@ -71,7 +71,7 @@ type Unreadable struct {
 // Build is a version of the platform, with its images.
 type Build struct {
 	Tag                                    string
-	Platform, Installer, Standalone, Entry Image // Entry is the version's image in release-channel
+	Platform, Installer, Standalone, Entry Image // Entry is the version's image in the repository release-channel
 	Declared                               []Image
 	Own                                    []Image // images in the platform image's own list; nil if it has no list
 	Unreadable                             []Unreadable

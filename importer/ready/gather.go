@@ -52,7 +52,7 @@ type content interface {
 	traits() traits
 }
 
-// traits describe how a gatherer has to treat sources differently from a registry.
+// traits are the differences between sources and a registry that matter to a gatherer.
 type traits struct {
 	parallel int // maximum number of concurrent calls
 

@@ -109,7 +109,7 @@ func isReady(v Verdict, shared []Reason) bool {
 type judge struct {
 	facts    Facts
 	question Question
-	modules  map[string]bool // whether a judged module has any version, by name
+	modules  map[string]bool // whether a judged module has any version, by the module's name
 
 	shared []Reason // reasons that apply to every version
 }
