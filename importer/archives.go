@@ -34,7 +34,7 @@ type archive struct {
 	// exists reports that the store already contains the archive.
 	exists bool
 
-	// copied lists the files that were copied into the store because they could not be linked.
+	// copied lists the files that were copied into the store, because a hard link was impossible or unsafe.
 	copied []Copied
 }
 

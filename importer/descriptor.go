@@ -57,7 +57,7 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 			}
 			key := wantedKey{w.Digest, w.tag}
 			if i, ok := seen[key]; ok {
-				want[i] = w // the last descriptor with a tag wins
+				want[i] = w // of the descriptors with this digest and tag, the last one wins
 				continue
 			}
 			seen[key] = len(want)

@@ -27,7 +27,7 @@ type existingCopy struct {
 	paths []string
 	// info describes the file. It is nil for an entry of an archive.
 	info fs.FileInfo
-	// where is the place of the entry in an archive of the store.
+	// where locates the entry in an archive of the store.
 	where extent.List
 	// relies is the path of a layout that is served from this archive entry. If the entry is
 	// intact, the layout needs no other copy.

@@ -33,8 +33,8 @@ const (
 
 func ways() []way { return []way{unpacked, packed, dropped} }
 
-// importFrom imports the bundle at dir into a store. It calls before at each step. If dir is in a
-// drop directory, importFrom returns the reported state of the bundle as its error.
+// importFrom imports the bundle at dir into a store. At each step, it calls the parameter before.
+// If dir is in a drop directory, importFrom returns the reported state of the bundle as its error.
 func (w way) importFrom(ctx context.Context, store, dir string, before func(op, path string) error) error {
 	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: w == packed, Jobs: 1})
 	if err != nil {

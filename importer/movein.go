@@ -28,7 +28,7 @@ type inodeFacts struct {
 	// links is the number of hard links, or 0 if it is unknown.
 	links uint64
 	mode  fs.FileMode
-	// own are the permissions of files that the store creates.
+	// own contains the permissions of files that the store creates.
 	own fs.FileMode
 	// foreign means that another user owns the file, and this process cannot change the owner.
 	foreign bool

@@ -39,7 +39,7 @@ func (p published) bundle(t *testing.T, store string) string {
 	return dir
 }
 
-// importer returns an importer for this import. It calls before at each step.
+// importer returns an importer for this import. At each step, it calls the parameter before.
 func (p published) importer(t *testing.T, store string, before func(op, path string) error) *importertest.Importer {
 	t.Helper()
 	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: p.packed, Jobs: 1})

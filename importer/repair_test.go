@@ -176,8 +176,8 @@ func TestImportRepairsQuarantinedBlobs(t *testing.T) {
 }
 
 // If a blob is damaged in an archive of the store, an import adds an intact unpacked copy, which is
-// served instead. If an unpacked copy is damaged, the import of an archive replaces it, because it
-// would be served instead of the archive's copy.
+// served instead. If an unpacked copy is damaged, the import of an archive replaces it. Otherwise,
+// the damaged copy would be served instead of the archive's.
 func TestImportRepairsBesideArchives(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "packed")

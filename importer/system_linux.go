@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clone makes the file out share its blocks with the file in until one of them is written to. It
-// fails if the file system has no reflinks.
+// clone makes the file out a copy of the file in. Both share their blocks until one of them is
+// written to. It fails if the file system has no reflinks.
 func clone(out, in *os.File) error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) }
 
 // ownership returns the number of hard links of a file. foreign means that another user owns the

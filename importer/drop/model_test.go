@@ -157,11 +157,11 @@ func (m *model) directory() {
 			}
 		}
 	}
-	m.other(name)
+	m.addUnreadFiles(name)
 }
 
-// other adds some files to a directory. No import reads them.
-func (m *model) other(dir string) {
+// addUnreadFiles adds files to a directory. No import reads these files.
+func (m *model) addUnreadFiles(dir string) {
 	for range m.rand.IntN(3) {
 		name := []string{"notes.txt", "deckhousereleases.yaml", ".b.tar.Ab3xYz", "b.tar.filepart", "b.tgz", "sub/c.tar", "c.tar.00.chunk",
 			".hidden", "app/a0/README", "app/a0/blobs/sha256/" + strings.Repeat("ab", 32), "d.tar"}[m.rand.IntN(11)]
@@ -189,11 +189,11 @@ func (m *model) act() {
 		m.directory()
 	case 5:
 		what = "other things"
-		m.other("")
-		m.other(m.some())
+		m.addUnreadFiles("")
+		m.addUnreadFiles(m.pickDirectory())
 	case 6:
 		what = "remove a file"
-		if dir := m.some(); dir != "" {
+		if dir := m.pickDirectory(); dir != "" {
 			m.clear(func(name string) bool { return strings.HasPrefix(name, dir+"/") && m.put[name].bundle == nil })
 		}
 	case 7:
@@ -221,8 +221,8 @@ func (m *model) act() {
 	default:
 		m.meddle = func() {
 			m.history = append(m.history, "meanwhile: ")
-			if dir := m.some(); dir != "" && m.rand.IntN(2) == 0 {
-				m.other(dir)
+			if dir := m.pickDirectory(); dir != "" && m.rand.IntN(2) == 0 {
+				m.addUnreadFiles(dir)
 				return
 			}
 			m.archive("a.tar", m.rand.IntN(2) == 0)
@@ -233,8 +233,8 @@ func (m *model) act() {
 	m.history = append(m.history, what)
 }
 
-// some returns a random dropped directory, or an empty path if there is none.
-func (m *model) some() string {
+// pickDirectory returns a random dropped directory, or "" if there is none.
+func (m *model) pickDirectory() string {
 	dirs := map[string]bool{}
 	for name := range m.put {
 		if dir, _, ok := strings.Cut(name, "/"); ok {

@@ -29,7 +29,7 @@ type mover struct {
 
 	dirs []string // directories of the bundle, parents first
 	rest []staying
-	// before is called before each change of a file. If it returns an error, the change fails.
+	// before is a hook that runs before each change of a file. If it returns an error, the change fails.
 	before func(op, path string) error
 	// keepDirs is set if somebody is still writing into the bundle's directories.
 	keepDirs bool

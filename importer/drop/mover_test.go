@@ -296,7 +296,7 @@ func TestDropCrashAtEveryStep(t *testing.T) {
 			m.dying = n
 			m.scan()
 			m.checkAll()
-			ended := m.dying > 1 // whether the scan has ended before it was killed
+			ended := m.dying > 1 // whether the scan ended before its step n, and so was not killed
 			m.dying = 0
 			m.restart()
 			m.scan()

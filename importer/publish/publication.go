@@ -323,7 +323,7 @@ func (s *Store) recover() error {
 	if j.Prune != nil {
 		return p.finishPrune(slices.Clone(j.Prune.Removed))
 	}
-	if j.Generation <= s.state.Generation { // all is published, but the journal still exists
+	if j.Generation <= s.state.Generation { // everything is published, but the journal still exists
 		if err := s.removeSynced(journal.File); err != nil {
 			return &UnfinishedError{err, true}
 		}

@@ -115,7 +115,8 @@ func remove(t *testing.T, url string) {
 	resp.Body.Close()
 }
 
-// If a repository has a blob from another image, a push does not send the blob again.
+// If a repository already has a blob of the pushed image from a different image, a push does not
+// send the blob again.
 func TestBlobsOfOtherImagesAreNotSentAgain(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})

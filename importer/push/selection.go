@@ -56,7 +56,8 @@ func (s Selection) Name(to client.Reference, p string) string {
 	return to.Repository(s.target(p))
 }
 
-// target returns the path in the registry for a path of the tree, relative to its base.
+// target returns the path in the registry for a path of the tree. It is relative to the base that
+// package edition chooses for the path.
 func (s Selection) target(p string) string {
 	if s.ModulesPath == "" || p != "modules" && !strings.HasPrefix(p, "modules/") {
 		return p

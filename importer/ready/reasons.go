@@ -87,7 +87,6 @@ func (r Reason) String() string {
 	return strings.Join(parts, ": ")
 }
 
-// what returns the first part of the text, which says what is missing or damaged.
 func (r Reason) what() string {
 	switch r.Kind {
 	case AbsentVersion:

@@ -185,8 +185,8 @@ func (s *sources) files(ctx context.Context, path, reference string, names ...st
 	return nil, err, nil
 }
 
-// causes returns the problems that may hide tags, which may explain why something is missing. If some of them
-// are about the archives of the repository itself, it returns only these.
+// causes returns the problems that may hide tags, and so may explain why something is missing. If some of
+// these problems are about the archives of the repository itself, it returns only those.
 func (s *sources) causes(path string, in *audit) (own []problem.Problem) {
 	all := s.hidden()
 	archives := map[string]bool{}
