@@ -55,8 +55,8 @@ func (b *bundle) forms(tb testing.TB) map[string][]string {
 	}
 }
 
-// mix replaces the given archive in dir with its layouts. It also adds some layouts of another
-// archive, which stays.
+// mix unpacks all layouts of one archive in dir, and removes that archive. It also unpacks some
+// layouts of a second archive, which it keeps.
 func (b *bundle) mix(tb testing.TB, dir, archive string) string {
 	tb.Helper()
 	remove(tb, filepath.Join(dir, archive))
@@ -78,7 +78,7 @@ func glob(tb testing.TB, dir, pattern string) []string {
 	tb.Helper()
 	found, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil || len(found) == 0 {
-		tb.Fatalf("no file %s in %s: %v", pattern, dir, err)
+		tb.Fatalf("Glob(%q) in %s found no file (error %v), want at least one", pattern, dir, err)
 	}
 	return found
 }
@@ -199,7 +199,8 @@ func TestAllFormsGiveSameAnswers(t *testing.T) {
 			t.Errorf("the tree answered %d requests with status %d, want at least 10", statuses[status], status)
 		}
 	}
-	// Requesting every range takes long. The forms that are not in this map get only every fourth.
+	// Requesting every range takes long. So only the forms in this map are tested with all ranges,
+	// and the others with every fourth one.
 	wholly := map[string]bool{"archives": true, "chunks of 1 MiB": true, "a mix": true}
 	for form, sources := range b.forms(t) {
 		t.Run(form, func(t *testing.T) {
@@ -302,7 +303,7 @@ func (s *server) refreshUntil(t *testing.T, what string, ok func() bool) {
 			return
 		}
 	}
-	t.Fatalf("the tree does not serve %s", what)
+	t.Fatalf("the test ended before the tree served %s", what)
 }
 
 // A download that mixes bytes of two archives must not seem complete, because the client would
@@ -386,7 +387,7 @@ func TestChangingFilesGet429(t *testing.T) {
 		answer := s.get(path)
 		answer.wantError(t, http.StatusTooManyRequests, "TOOMANYREQUESTS")
 		if answer.header.Get("Retry-After") == "" {
-			t.Errorf("%s: the answer has no Retry-After header", path)
+			t.Errorf("GET %s: the 429 answer has no Retry-After header, want one", path)
 		}
 	}
 	if heard := s.refusals(); len(heard) > 0 {

@@ -13,7 +13,7 @@ import (
 
 const benchBlob = 16 << 20
 
-// benched is a server of an image that has one large layer and hundreds of tags.
+// benched serves an image that has one large layer and hundreds of tags.
 type benched struct {
 	*server
 	manifest int // bytes
@@ -67,7 +67,7 @@ func (s *benched) loop(b *testing.B, path, ranges string, status, size int) {
 		n, err := io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 		if err != nil || resp.StatusCode != status || n != int64(size) {
-			b.Fatalf("got status %d and %d bytes, %v; want status %d and %d bytes", resp.StatusCode, n, err, status, size)
+			b.Fatalf("got status %d, %d bytes and the error %v; want status %d and %d bytes", resp.StatusCode, n, err, status, size)
 		}
 	}
 }
@@ -82,7 +82,8 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { d.n += len(p); return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 
-// sink is a discard with ReadFrom, which a connection without TLS also has.
+// sink is a discard with the method ReadFrom, because the ResponseWriter of a connection without
+// TLS has it.
 type sink struct{ discard }
 
 func (s *sink) Flush() {}

@@ -85,9 +85,9 @@ func contentRange(first, n, size int64) string {
 	return string(b)
 }
 
-// redirect sends the client to a URL of an object store. The client keeps its method and its
-// Range header (RFC 9110, section 15.4.8). Next time, it asks this registry again, because the
-// URL expires.
+// redirect sends the client to a URL of an object store. The client sends the same method and Range
+// header to that URL (RFC 9110, section 15.4.8). For each later download, it must ask this registry
+// again, because the URL expires.
 func redirect(w http.ResponseWriter, url string) {
 	h := w.Header()
 	h["Location"] = []string{url}
@@ -96,10 +96,10 @@ func redirect(w http.ResponseWriter, url string) {
 	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
-// checkedEnd is the number of bytes at the end of a body that are sent only after the files of
-// the blob were checked. So if a file was overwritten before its bytes were queued for the
-// client, the answer never completes. If reading checks the file, as in an archive, these bytes
-// are copied through user space.
+// checkedEnd is the number of bytes at the end of a body that are sent only after the files of the
+// blob were checked. So if a file was overwritten before its bytes were queued for the client, the
+// answer never completes. If every read checks the file, as in an archive, this number of bytes is
+// copied through user space.
 const checkedEnd = 512
 
 // corkedSize is the size, in bytes, up to which a body shares packets with its head and its checked

@@ -15,13 +15,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
 )
 
-// Sizes of a layer in a bucket, and of the part of it that is sent before something happens.
+// Sizes in bytes: of a layer in a bucket, and of the part that the store sends before the object
+// changes or the body stalls.
 const (
 	layerSize = 4 << 20
 	firstPart = 1 << 20
 )
 
-// onLayer returns a fault for the first request for a layer.
+// onLayer returns a function that answers the first GET request for a layer with fault.
 func onLayer(layer digest.Digest, fault buckettest.Fault) func(buckettest.Request) buckettest.Fault {
 	done := false
 	return func(r buckettest.Request) buckettest.Fault {
@@ -33,9 +34,10 @@ func onLayer(layer digest.Digest, fault buckettest.Fault) func(buckettest.Reques
 	}
 }
 
-// If the object of a blob is replaced during a download, the client gets the old bytes or a download that ends
-// early, never bytes of both objects. Later requests rescan, and get the new bytes, as from a file that is
-// replaced: clients check digests.
+// If the object of a blob is replaced during a download, the client gets the old bytes or a
+// download that ends early, never bytes of both objects. Later requests cause a rescan and get the
+// new bytes, although the digest is the old one. A replaced file is served in the same way, because
+// clients check digests.
 func TestObjectChangesDuringDownload(t *testing.T) {
 	t.Parallel()
 	content, other := bytes.Repeat([]byte("old "), layerSize/4), bytes.Repeat([]byte("new "), layerSize/4)
@@ -61,14 +63,14 @@ func TestObjectChangesDuringDownload(t *testing.T) {
 			}
 			for header, want := range map[string][]byte{"": other, "bytes=1048576-": other[firstPart:]} {
 				if resp := s.get(path, "Range", header); resp.status >= 300 || !bytes.Equal(resp.body, want) {
-					t.Errorf("range %q of the new object: %d and %d bytes", header, resp.status, len(resp.body))
+					t.Errorf("after the object was replaced, GET with Range %q: got status %d and %d bytes, want success and the bytes of the new object", header, resp.status, len(resp.body))
 				}
 			}
 		})
 	}
 }
 
-// stalls is the clock of bodies from an object store: each body stalls when the test says so.
+// stalls replaces the timer that limits how long a body from an object store may stall.
 type stalls struct {
 	mu    sync.Mutex
 	after map[time.Duration]bool
@@ -83,21 +85,21 @@ func (c *stalls) afterFunc(d time.Duration, f func()) *time.Timer {
 	return time.NewTimer(time.Hour)
 }
 
-// pass lets the time pass after which a body has stalled.
+// pass makes the time limit of all stalled bodies expire.
 func (c *stalls) pass(t *testing.T) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.after) != 1 || !c.after[time.Minute] {
-		t.Errorf("a body may stall for %v, and the documentation says one minute", c.after)
+		t.Errorf("a body may stall for %v, want one minute, as documented", c.after)
 	}
 	for _, f := range c.fire {
 		f()
 	}
 }
 
-// A download whose object store sends no more bytes ends with an error after a minute. Meanwhile other
-// requests are answered.
+// If an object store stops sending bytes, the download ends with an error after a minute. During
+// this minute, the server still answers other requests.
 func TestBodyFromBucketStalls(t *testing.T) {
 	t.Parallel()
 	clock := &stalls{after: map[time.Duration]bool{}}
@@ -114,14 +116,14 @@ func TestBodyFromBucketStalls(t *testing.T) {
 	<-stalled
 	for _, other := range []string{"/v2/", "/v2/app/tags/list", "/v2/app/manifests/" + manifest.String(), path} {
 		if resp := s.get(other); resp.status != http.StatusOK {
-			t.Errorf("%s: %d while a download stalls", other, resp.status)
+			t.Errorf("GET %s while a download stalls: got status %d, want 200", other, resp.status)
 		}
 	}
 	clock.pass(t)
 	if n, err := io.Copy(io.Discard, body); err == nil || n > 0 {
-		t.Errorf("%d bytes more, and no error", n)
+		t.Errorf("the stalled download: got %d more bytes and no error, want 0 bytes and an error", n)
 	}
 	if resp := s.get(path); resp.status != http.StatusOK || !bytes.Equal(resp.body, content) {
-		t.Errorf("after the stall: %d and %d bytes", resp.status, len(resp.body))
+		t.Errorf("GET after the stall: got status %d and %d bytes, want 200 and the complete layer", resp.status, len(resp.body))
 	}
 }

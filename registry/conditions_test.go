@@ -26,7 +26,7 @@ var conditionCases = []struct {
 	{"If-Modified-Since is ignored", []string{"If-Modified-Since", "Mon, 02 Jan 2090 15:04:05 GMT"}, http.StatusOK},
 }
 
-// withETag replaces %E in headers by an ETag.
+// withETag replaces %E in headers with etag.
 func withETag(header []string, etag string) []string {
 	out := make([]string, len(header))
 	for i, h := range header {
@@ -60,10 +60,10 @@ func TestConditionalRequests(t *testing.T) {
 				}
 				if r.status == http.StatusNotModified && (len(r.body) > 0 || r.header.Get("Etag") != etag ||
 					r.header.Get("Cache-Control") != whole.header.Get("Cache-Control")) {
-					t.Errorf("%s %s: %s: the 304 response has wrong headers %v, or a body (%d bytes)", method, path, c.name, r.header, len(r.body))
+					t.Errorf("%s %s: %s: the 304 response has the headers %v and %d bytes; want no body, and the ETag and Cache-Control of the 200 response", method, path, c.name, r.header, len(r.body))
 				}
 				if r.status == http.StatusOK && method == http.MethodGet && string(r.body) != string(whole.body) {
-					t.Errorf("%s: %s: the body is not the same as without conditions", path, c.name)
+					t.Errorf("GET %s: %s: the 200 response has a different body than without conditions, want the same", path, c.name)
 				}
 			}
 		}

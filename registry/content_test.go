@@ -123,7 +123,7 @@ func TestBundleHasNoProblems(t *testing.T) {
 	for name, tags := range b.tags {
 		for tag := range tags {
 			if !slices.Contains(s.tags(name), tag) {
-				t.Errorf("%s: tag %s is not listed", name, tag)
+				t.Errorf("the tag list of %s does not contain %s, want all tags of the bundle", name, tag)
 			}
 		}
 	}

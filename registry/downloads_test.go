@@ -90,7 +90,7 @@ func TestDownloadOfReplacedBlobCompletes(t *testing.T) {
 		n, err := body.Read(buf)
 		total += int64(n)
 		if !bytes.Equal(buf[:n], zeros[:n]) {
-			t.Fatalf("the last %d bytes before offset %d are not all from the old file", n, total)
+			t.Fatalf("the last %d bytes before offset %d are not all from the old file, want only its bytes", n, total)
 		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) || total != sparseSize {
@@ -166,7 +166,7 @@ func (s *server) fetch(path string, d digest.Digest) error {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if got := d.Algorithm().FromBytes(body); err != nil || resp.StatusCode != http.StatusOK || got != d {
-		return fmt.Errorf("%s: status %d, %d bytes with the digest %s, %w", path, resp.StatusCode, len(body), got, err)
+		return fmt.Errorf("GET %s: got status %d and %d bytes with the digest %s, want status 200 and the requested digest (read error: %w)", path, resp.StatusCode, len(body), got, err)
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Older tools use other repository names for content outside of editions. The server answers
-// under the old names as under the current ones, but does not list them in the catalog.
+// Older tools use other repository names for content outside of editions. A request for an old name
+// gets the same answer as one for the current name, but the catalog does not contain the old names.
 func TestOldRepositoryNames(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
@@ -30,15 +30,15 @@ func TestOldRepositoryNames(t *testing.T) {
 	}
 	paths = append(paths, "/manifests/stronghold", "/stronghold/manifests/nothing", "/stronghold/blobs/sha256:"+strings.Repeat("0", 64), "/nothing/tags/list")
 	if len(paths) < 12 {
-		t.Fatalf("only %d paths to request, want at least 12: %q", len(paths), paths)
+		t.Fatalf("got %d paths to request, want at least 12: %q", len(paths), paths)
 	}
 	for _, path := range paths {
 		want, got := s.get("/v2/"+current+path), s.get("/v2/"+old+path)
 		if got.status != want.status || got.status == http.StatusOK && string(got.body) != string(want.body) || got.header.Get("Docker-Content-Digest") != want.header.Get("Docker-Content-Digest") {
-			t.Errorf("the old name of %s is answered with %d and %d bytes, want %d and %d bytes", path, got.status, len(got.body), want.status, len(want.body))
+			t.Errorf("GET %s under the old name: got status %d and %d bytes, want %d and %d bytes, as under the current name", path, got.status, len(got.body), want.status, len(want.body))
 		}
 		if head := s.head("/v2/" + old + path); head.status != want.status {
-			t.Errorf("HEAD of the old name of %s is answered with %d, want %d", path, head.status, want.status)
+			t.Errorf("HEAD %s under the old name: got status %d, want %d", path, head.status, want.status)
 		}
 	}
 	for _, path := range []string{"", "/stronghold"} {
@@ -47,15 +47,15 @@ func TestOldRepositoryNames(t *testing.T) {
 			Tags []string
 		}](t, s.get("/v2/"+old+path+"/tags/list"))
 		if diff := cmp.Diff(s.tags(current+path), list.Tags); diff != "" || list.Name != old+path || len(list.Tags) == 0 {
-			t.Errorf("the tag list of %s is %+v; the difference from the list under the current name is %s", old+path, list, diff)
+			t.Errorf("the tag list of %s is %+v, want the tags of the current name; difference: %s", old+path, list, diff)
 		}
 	}
 	page := s.get("/v2/" + old + "/stronghold/tags/list?n=1")
 	if link := page.header.Get("Link"); !strings.HasPrefix(link, "</v2/"+old+"/stronghold/tags/list?") {
-		t.Errorf("the Link to the next page does not have the old name: %q", link)
+		t.Errorf("the Link to the next page is %q, want the old name in its path", link)
 	}
 	if slices.ContainsFunc(s.catalog(), func(name string) bool { return strings.HasPrefix(name, old) }) {
-		t.Errorf("the catalog contains old names: %q", s.catalog())
+		t.Errorf("the catalog is %q, want no old names in it", s.catalog())
 	}
 	s.get("/v2/deckhouse/ee/deckhouse-cli/tags/list").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 
@@ -63,7 +63,7 @@ func TestOldRepositoryNames(t *testing.T) {
 	unsplit.get("/v2/"+old+"/stronghold/tags/list").wantStatus(t, http.StatusOK)
 	unsplit.get("/v2/"+current+"/stronghold/tags/list").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 	if !slices.Contains(unsplit.catalog(), old) {
-		t.Errorf("without the edition split, the catalog does not contain the old name: %q", unsplit.catalog())
+		t.Errorf("without the edition split, the catalog is %q, want the old name in it", unsplit.catalog())
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// page is the requested part of a list. It has at most n entries, and starts after the entry last
-// in byte order. If n is negative, it has all further entries.
+// page is the requested part of a list. It has only entries that follow `last` in byte order, and
+// at most n of them. A negative n means no limit.
 type page struct {
 	n    int
 	last string
@@ -104,7 +104,7 @@ type list struct {
 	// etag is a header value with one strong ETag.
 	etag []string
 	size []string
-	// next is the path and query of the next page, or empty.
+	// next is the path and query of the next page. It is empty on the last page.
 	next string
 }
 

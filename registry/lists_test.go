@@ -56,7 +56,7 @@ func readList(tb testing.TB, r response) []string {
 	tb.Helper()
 	r.wantStatus(tb, http.StatusOK)
 	if r.header.Get("Content-Type") != "application/json" || r.header.Get("Cache-Control") != "no-cache" || r.header.Get("Etag") == "" {
-		tb.Errorf("a list has wrong headers: %v", r.header)
+		tb.Errorf("the list has the headers %v, want type application/json, Cache-Control no-cache and an ETag", r.header)
 	}
 	doc := decode[struct{ Tags, Repositories []string }](tb, r)
 	if doc.Tags == nil {
@@ -95,11 +95,11 @@ func (s *server) walk(path string, n int) (all []string) {
 			s.Errorf("%s: a page with a Link header has %d entries, want %d", path, len(page), n)
 		}
 		if !strings.HasPrefix(next, "/") {
-			s.Fatalf("%s: the Link %q is not a path", path, next)
+			s.Fatalf("%s: the Link is %q, want a path", path, next)
 		}
 		path = next
 	}
-	s.Fatalf("%s: the list does not end after 100 pages", path)
+	s.Fatalf("%s: the list has more than 100 pages, want fewer", path)
 	return nil
 }
 
@@ -116,7 +116,7 @@ func TestPagedLists(t *testing.T) {
 				t.Errorf("%s: %s", paged, diff)
 			}
 			if r := s.get(paged); (r.next(t) != "") != (n < len(want)) {
-				t.Errorf("%s of a list of %d entries has the wrong Link %q, which must exist only if entries are left", paged, len(want), r.header.Get("Link"))
+				t.Errorf("%s of a list of %d entries: the Link is %q; want a Link only if entries remain", paged, len(want), r.header.Get("Link"))
 			}
 		}
 	}
@@ -141,7 +141,7 @@ func TestLastParameter(t *testing.T) {
 			}
 			r := s.get(path + "?n=2&last=" + url.QueryEscape(last))
 			if got := readList(t, r); !slices.Equal(got, want[:min(2, len(want))]) || (r.next(t) != "") != (len(want) > 2) {
-				t.Errorf("the page of %s with two entries after %q is %q with the Link %q, want the first two of %q", path, last, got, r.header.Get("Link"), want)
+				t.Errorf("%s: the page of two entries after %q is %q with the Link %q; want the first two of %q, and a Link if there are more", path, last, got, r.header.Get("Link"), want)
 			}
 		}
 	}
@@ -189,7 +189,7 @@ func TestLinkHasRequestPrefix(t *testing.T) {
 		for path, want := range map[string][]string{"/v2/" + listedName + "/tags/list": s.tags, "/v2/_catalog": s.names} {
 			r := s.get(prefix+path+"?n=3&ns=registry.example", "X-Forwarded-Host", "evil.example", "Forwarded", "host=evil.example")
 			if next := r.next(t); !strings.HasPrefix(next, prefix+path+"?") {
-				t.Errorf("%s%s: the Link %q does not have the prefix of the request", prefix, path, r.header.Get("Link"))
+				t.Errorf("%s%s: the Link is %q, want it to begin with the prefix of the request", prefix, path, r.header.Get("Link"))
 			}
 			if diff := cmp.Diff(want, s.walk(prefix+path+"?n=3", 3)); diff != "" {
 				t.Errorf("%s%s: %s", prefix, path, diff)
@@ -227,7 +227,7 @@ func TestHeadOfLists(t *testing.T) {
 		head.wantStatus(t, http.StatusOK)
 		for _, name := range []string{"Content-Type", "Content-Length", "Etag", "Cache-Control", "Link"} {
 			if g, h := get.header.Values(name), head.header.Values(name); !slices.Equal(g, h) {
-				t.Errorf("%s: the header %s is %q after GET and %q after HEAD", path, name, g, h)
+				t.Errorf("%s: the header %s is %q after GET and %q after HEAD, want the same value", path, name, g, h)
 			}
 		}
 	}
@@ -244,7 +244,7 @@ func TestETagsOfLists(t *testing.T) {
 			t.Errorf("%s: the first ETag is %q, the second %q; want the same", path, etag, again)
 		}
 		if other, ok := seen[etag]; ok {
-			t.Errorf("the different lists %s and %s have the same ETag %s", path, other, etag)
+			t.Errorf("the different lists %s and %s have the same ETag %s, want different ones", path, other, etag)
 		}
 		seen[etag] = path
 		s.get(path, "If-None-Match", etag).wantStatus(t, http.StatusNotModified)

@@ -19,8 +19,9 @@ var (
 	noCache     = []string{"no-cache"}
 	acceptBytes = []string{"bytes"}
 
-	// A bundle determines the media types of its manifests. If a browser can show such a type,
-	// such as text/html, the manifest must not run as a page of the registry.
+	// A bundle determines the media types of its manifests. If browsers show content of such a
+	// type, for example text/html, the scripts in the manifest must not run as part of a page of
+	// the registry.
 	sandboxed = []string{"default-src 'none'; sandbox"}
 	noSniff   = []string{"nosniff"}
 )

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// neededPart returns the part of the content with which the answer begins. It is known before the
-// content is opened. So only this part is requested from a bucket, and in a file it is checked
-// first.
+// neededPart returns the part of the content with which the answer begins. This part is known
+// before the content is opened. So only this part is requested from a bucket, and in a file it is
+// checked before other parts.
 func TestNeededPart(t *testing.T) {
 	t.Parallel()
 	const size = 1000
@@ -77,7 +77,7 @@ func TestRangeHeadersAreNotChanged(t *testing.T) {
 			t.Errorf("Range %q became %q", c.headers, req.Header["Range"])
 		}
 		if refused := c.status == 0; (err != nil) != refused || !refused && (w.Code != c.status || w.Body.String() != c.body) {
-			t.Errorf("the Range %q is answered with %d, %q and the error %v; want %d (0 means an error) and %q", c.headers, w.Code, w.Body, err, c.status, c.body)
+			t.Errorf("serveContent with the Range %q: got status %d, the body %q and the error %v; want status %d (0: an error) and the body %q", c.headers, w.Code, w.Body, err, c.status, c.body)
 		}
 	}
 }

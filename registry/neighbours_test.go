@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// neighbours serves a tree with the cases that similar programs get wrong.
+// neighbours serves a tree with content that similar programs serve wrongly.
 type neighbours struct {
 	*server
 	app       *layouttest.Layout
@@ -105,7 +105,7 @@ func (n *neighbours) childManifests(t *testing.T) {
 		r := n.get(neighbour + "/manifests/" + d.String())
 		r.wantFile(t, d, layouttest.ReadFile(t, n.app.BlobPath(d)))
 		if got := r.header.Get("Content-Type"); got != ocispec.MediaTypeImageManifest || index.Manifests[i].Digest != d {
-			t.Errorf("child %d has the Content-Type %q, or is not in the index", i, got)
+			t.Errorf("child %d: Content-Type is %q, want that of an image manifest, and the same child in the index", i, got)
 		}
 		n.head(neighbour+"/manifests/"+d.String()).wantStatus(t, http.StatusOK)
 	}
@@ -147,7 +147,7 @@ func (n *neighbours) noETag(t *testing.T) {
 	for _, path := range []string{"/manifests/v1", "/manifests/" + n.subject.Digest.String(), "/blobs/" + digest.FromBytes(n.blob).String(), "/tags/list"} {
 		etag := n.head(neighbour + path).header.Get("Etag")
 		if etag == "" {
-			t.Errorf("%s has no ETag", path)
+			t.Errorf("HEAD %s: the answer has no ETag, want one", path)
 		}
 		n.get(neighbour+path, "If-None-Match", etag).wantStatus(t, http.StatusNotModified)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// If a file is overwritten in place after it was opened, the answer is never complete, provided
-// that no byte was queued for the client yet. This applies to all sizes and forms of content.
+// If a file is overwritten in place after it was opened, but before its bytes are queued for the
+// client, the answer never completes. This applies to content of every size and form.
 func TestFileOverwrittenBeforeSend(t *testing.T) {
 	t.Parallel()
 	forms := map[string]func(t *testing.T, dir string, layer string, size int64) (source string, files []string){
@@ -81,7 +81,7 @@ func TestFileOverwrittenBeforeSend(t *testing.T) {
 	}
 }
 
-// largest returns the name of a blob that has the given size.
+// largest returns the file name of a blob that has exactly the given size.
 func largest(t *testing.T, layout string, size int64) string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(layout, "blobs", "sha256"))

@@ -18,14 +18,14 @@ func TestPlainRangesMatchParseRange(t *testing.T) {
 				}
 				want, result := parseRange(header, 10)
 				if got := fmt.Sprintf("bytes=%d-%d", first, first+n-1); result != satisfiable || got != want {
-					t.Errorf("the range %s is read as %s, but parseRange reads %s with the result %d", header, got, want, result)
+					t.Errorf("parsePlainRange(%s) = %s, but parseRange returns %s with the result %d; want the same", header, got, want, result)
 				}
 			}
 		}
 	}
 	for _, header := range []string{"bytes=0-9", "bytes=3-", "bytes=3-99"} {
 		if _, _, ok := parsePlainRange([]string{header}, 10); !ok {
-			t.Errorf("parsePlainRange refuses the plain range %s", header)
+			t.Errorf("parsePlainRange(%s) returns ok = false, want true", header)
 		}
 	}
 }

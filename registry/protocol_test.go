@@ -15,7 +15,7 @@ import (
 // unknownDigest is a digest whose content no test serves.
 var unknownDigest = digest.FromString("unknown content").String()
 
-// small is a server of two repositories: app contains an image, and empty contains nothing.
+// small serves two repositories: app contains an image, and empty contains nothing.
 type small struct {
 	*server
 	layout   *layouttest.Layout
@@ -38,7 +38,7 @@ func newSmall(tb testing.TB) *small {
 func TestNewRequiresSource(t *testing.T) {
 	t.Parallel()
 	if _, err := registry.New(nil, registry.Options{}); err == nil {
-		t.Error("New accepted a registry without a source")
+		t.Error("New without a source returned no error, want one")
 	}
 }
 
@@ -198,7 +198,7 @@ func TestRepositoryNamesWithAPIKeywords(t *testing.T) {
 	for _, name := range names {
 		s.get("/v2/"+name+"/manifests/list").wantFile(t, digests[name], layouttest.ReadFile(t, tree.Layout(name).BlobPath(digests[name])))
 		if got := s.tags(name); len(got) != 1 || got[0] != "list" {
-			t.Errorf("%s has the tags %q, want only the tag list", name, got)
+			t.Errorf("the repository %s has the tags %q, want only one, named list", name, got)
 		}
 	}
 }
@@ -256,14 +256,14 @@ func TestHTMLManifestsAreSandboxed(t *testing.T) {
 	for _, tag := range []string{"t9", "t21", "t13", "t24"} {
 		r := s.get("/v2/app/manifests/" + tag)
 		if r.status == http.StatusOK && (!strings.Contains(r.header.Get("Content-Security-Policy"), "sandbox") || r.header.Get("X-Content-Type-Options") != "nosniff") {
-			t.Errorf("%s is served as %q, but its headers do not forbid scripts: %v", tag, r.header.Get("Content-Type"), r.header)
+			t.Errorf("%s is served as %q with the headers %v, want a Content-Security-Policy with sandbox, and nosniff", tag, r.header.Get("Content-Type"), r.header)
 		}
 	}
 	if r := s.get("/v2/app/manifests/t9"); r.status != http.StatusOK {
 		t.Errorf("the manifest of type text/html is answered with %d, want 200", r.status)
 	}
 	if r := s.get("/v2/app/manifests/image"); r.header.Get("Content-Security-Policy") != "" {
-		t.Errorf("an image is sandboxed too: %v", r.header)
+		t.Errorf("an image is served with the headers %v, want no Content-Security-Policy", r.header)
 	}
 }
 

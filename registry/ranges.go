@@ -52,9 +52,9 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 	return nil
 }
 
-// neededPart returns a function that computes with which part of a content the answer begins. The
-// function gets the size of the content, and uses the headers of the request. The part is empty
-// if the answer may have no body.
+// neededPart returns a function that computes which part of the content is needed at the beginning
+// of the answer. It is computed from the size of the content and the headers of req. The part is
+// empty if the answer may have no body.
 func neededPart(req *http.Request) func(size int64) (off, n int64) {
 	return func(size int64) (off, n int64) {
 		off, n = rangeOf(req, size)
@@ -150,9 +150,9 @@ const (
 	unsatisfiable
 )
 
-// parseRange reads a Range header (RFC 9110, section 14.1.2). size is the size of the content.
-// The returned header leaves out ranges that are outside of the content. The header is
-// unsatisfiable if one range is malformed, or if all ranges are outside.
+// parseRange reads a Range header (RFC 9110, section 14.1.2). size is the size of the content. The
+// returned header contains only ranges that overlap with the content. The header is unsatisfiable
+// if one range is malformed, or if all ranges are outside.
 func parseRange(header string, size int64) (string, rangeResult) {
 	unit, set, ok := strings.Cut(header, "=")
 	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {

@@ -58,7 +58,7 @@ func readPart(contentRange string, body, content []byte) (span, error) {
 	case n != 3 || contentRange != fmt.Sprintf("bytes %d-%d/%d", s.first, s.last, size):
 		return s, fmt.Errorf("malformed Content-Range %q: %v", contentRange, err)
 	case size != len(content) || s.first < 0 || s.first > s.last || s.last >= size:
-		return s, fmt.Errorf("Content-Range %q does not fit a content of %d bytes", contentRange, len(content))
+		return s, fmt.Errorf("Content-Range %q is outside of the content of %d bytes", contentRange, len(content))
 	case !bytes.Equal(body, content[s.first:s.last+1]):
 		return s, fmt.Errorf("Content-Range %q: the %d bytes differ from the file", contentRange, len(body))
 	}
@@ -74,20 +74,20 @@ func checkPartial(tb testing.TB, asked string, r response, content []byte, want 
 	}
 	got, err := readPartial(r.header, r.body, content)
 	if err != nil || !slices.Equal(got, want) {
-		tb.Errorf("Range %q is answered with %v, %v; want %v", asked, got, err, want)
+		tb.Errorf("Range %q: got the spans %v and the error %v, want the spans %v", asked, got, err, want)
 	}
 	if n := r.header.Get("Content-Length"); n != strconv.Itoa(len(r.body)) {
-		tb.Errorf("Range %q: Content-Length is %q, but the body has %d bytes", asked, n, len(r.body))
+		tb.Errorf("Range %q: Content-Length is %q, want the body's length of %d bytes", asked, n, len(r.body))
 	}
 	if single := r.header.Get("Content-Range") != ""; single != (len(want) == 1) {
-		tb.Errorf("Range %q: the Content-Range is %q, but %d ranges were requested", asked, r.header.Get("Content-Range"), len(want))
+		tb.Errorf("Range %q: Content-Range is %q after a request for %d ranges, want this header only for one range", asked, r.header.Get("Content-Range"), len(want))
 	}
 	if r.header.Get("Accept-Ranges") != "bytes" || r.header.Get("Etag") == "" || r.header.Get("Docker-Content-Digest") == "" {
-		tb.Errorf("Range %q: a header is missing in %v", asked, r.header)
+		tb.Errorf("Range %q: the headers are %v, want Accept-Ranges bytes, an ETag and a digest", asked, r.header)
 	}
 }
 
-// ranged is a server of a blob of 1000 bytes, an empty blob and a manifest.
+// ranged serves a blob of 1000 bytes, an empty blob and a manifest.
 type ranged struct {
 	*server
 	blob, empty, manifest, tag, list string // paths
@@ -222,8 +222,8 @@ func TestHundredRanges(t *testing.T) {
 	checkPartial(t, header, s.get(s.blob, "Range", header), s.content, want)
 }
 
-// If a Range header repeats all bytes many times, the answer contains them once, or as often as
-// the client asked.
+// If a Range header requests all bytes many times, the answer contains them once, or as often as
+// requested.
 func TestOverlappingRanges(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
@@ -242,7 +242,7 @@ func TestManifestRangeFromFirstByte(t *testing.T) {
 	for _, path := range []string{s.tag, s.manifest} {
 		r := s.get(path, "Range", "bytes=0-", "Accept-Encoding", "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5")
 		if err := checkAnyRange(r, s.manifestContent); err != nil || r.status == http.StatusRequestedRangeNotSatisfiable {
-			t.Errorf("%s with a range from the first byte is answered with %d: %v", path, r.status, err)
+			t.Errorf("GET %s with a range from the first byte: got status %d, want 200 or 206 with the right bytes: %v", path, r.status, err)
 		}
 		if got := r.header.Get("Content-Type"); got != "application/vnd.oci.image.manifest.v1+json" {
 			t.Errorf("%s has the Content-Type %q, want that of an image manifest", path, got)
@@ -259,10 +259,10 @@ func TestResumedDownload(t *testing.T) {
 	for cut := range len(s.content) {
 		r := s.get(s.blob, "Range", fmt.Sprintf("bytes=%d-", cut))
 		if r.status != http.StatusPartialContent {
-			t.Fatalf("the rest from byte %d is answered with %d, want 206", cut, r.status)
+			t.Fatalf("GET from byte %d on: got status %d, want 206", cut, r.status)
 		}
 		if diff := cmp.Diff(string(s.content), string(s.content[:cut])+string(r.body)); diff != "" {
-			t.Fatalf("the rest from byte %d is wrong: %s", cut, diff)
+			t.Fatalf("GET from byte %d on: the first part and the body differ from the complete blob: %s", cut, diff)
 		}
 	}
 }
@@ -272,17 +272,17 @@ func checkAnyRange(r response, content []byte) error {
 	switch r.status {
 	case http.StatusOK:
 		if !bytes.Equal(r.body, content) || r.header.Get("Content-Range") != "" {
-			return fmt.Errorf("the 200 response has %d bytes and the Content-Range %q", len(r.body), r.header.Get("Content-Range"))
+			return fmt.Errorf("the 200 response has %d bytes and the Content-Range %q, want the complete content and no Content-Range", len(r.body), r.header.Get("Content-Range"))
 		}
 	case http.StatusPartialContent:
 		spans, err := readPartial(r.header, r.body, content)
 		if err != nil || len(spans) == 0 {
-			return fmt.Errorf("the 206 response with the spans %v is wrong: %w", spans, err)
+			return fmt.Errorf("the 206 response has the spans %v, want at least one, with the right bytes: %w", spans, err)
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
 		if !bytes.Contains(r.body, []byte(`"code":"RANGE_INVALID"`)) || r.header.Get("Content-Type") != "application/json" ||
 			r.header.Get("Content-Range") != fmt.Sprintf("bytes */%d", len(content)) {
-			return fmt.Errorf("the 416 response has wrong headers %v or a wrong body %q", r.header, r.body)
+			return fmt.Errorf("the 416 response has the headers %v and the body %q, want JSON with the code RANGE_INVALID, and the size in Content-Range", r.header, r.body)
 		}
 	default:
 		return fmt.Errorf("status %d", r.status)

@@ -16,7 +16,7 @@ import (
 
 const sbomType, signatureType = "application/vnd.example.sbom", "application/vnd.example.signature"
 
-// referred is a server of a subject, with referrers of all kinds.
+// referred serves a manifest and referrers of all kinds to it.
 type referred struct {
 	*server
 	layout  *layouttest.Layout
@@ -88,14 +88,14 @@ func (s *server) referrers(path string) []ocispec.Descriptor {
 	r.wantStatus(s, http.StatusOK)
 	index := decode[ocispec.Index](s, r)
 	if index.SchemaVersion != 2 || index.MediaType != ocispec.MediaTypeImageIndex || index.Manifests == nil {
-		s.Errorf("%s is not answered with an image index: %s", path, r.body)
+		s.Errorf("GET %s: got the body %s, want an image index", path, r.body)
 	}
 	if r.header.Get("Content-Type") != ocispec.MediaTypeImageIndex || r.header.Get("Cache-Control") != "no-cache" {
-		s.Errorf("%s is answered with wrong headers: %v", path, r.header)
+		s.Errorf("GET %s: got the headers %v, want the type of an image index and Cache-Control no-cache", path, r.header)
 	}
 	if head := s.head(path); head.status != r.status || head.header.Get("Content-Length") != r.header.Get("Content-Length") ||
 		head.header.Get("Content-Type") != r.header.Get("Content-Type") {
-		s.Errorf("HEAD of %s is answered with %d and the headers %v, want %d and the headers of GET", path, head.status, head.header, r.status)
+		s.Errorf("HEAD %s: got status %d and the headers %v, want %d and the headers of GET", path, head.status, head.header, r.status)
 	}
 	return index.Manifests
 }
@@ -107,7 +107,7 @@ func TestAllReferrersAreListed(t *testing.T) {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(s.want, s.referrers("/mirrors/a"+s.path("?ns=registry.example&n=1"))); diff != "" {
-		t.Errorf("the list differs if the path has a prefix: %s", diff)
+		t.Errorf("with a prefix in the path, the list differs from the expected one: %s", diff)
 	}
 	for _, d := range s.want {
 		s.get("/v2/app/manifests/"+d.Digest.String()).wantFile(t, d.Digest, layouttest.ReadFile(t, s.layout.BlobPath(d.Digest)))
@@ -167,8 +167,7 @@ func TestContentWithoutReferrers(t *testing.T) {
 	s.get("/v2/app/referrers/v1").wantError(t, http.StatusBadRequest, "DIGEST_INVALID")
 }
 
-// Referrers are listed even if their subject is missing, or if they name it by a digest of
-// another algorithm.
+// Referrers are listed even if their subject is missing, or if they refer to it by a sha512 digest.
 func TestReferrersToMissingContent(t *testing.T) {
 	t.Parallel()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
@@ -191,7 +190,7 @@ func TestFallbackTagIsServed(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)
 	if !slices.Contains(s.tags("app"), s.fallback()) {
-		t.Errorf("the tag %s is not listed", s.fallback())
+		t.Errorf("the tag list does not contain the fallback tag %s, want it there", s.fallback())
 	}
 	index := decode[ocispec.Index](t, s.get("/v2/app/manifests/"+s.fallback()))
 	if len(index.Manifests) != 3 {
@@ -218,7 +217,7 @@ func TestReferrersHaveAnETag(t *testing.T) {
 	for _, query := range []string{"", "?artifactType=" + url.QueryEscape(sbomType)} {
 		etag := s.get(s.path(query)).header.Get("Etag")
 		if etag == "" {
-			t.Errorf("the list for the query %q has no ETag", query)
+			t.Errorf("the list for the query %q has no ETag, want one", query)
 			continue
 		}
 		s.get(s.path(query), "If-None-Match", etag).wantStatus(t, http.StatusNotModified)

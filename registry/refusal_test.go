@@ -35,7 +35,7 @@ func remove(tb testing.TB, path string) {
 	}
 }
 
-// damaged is a server of two tagged images. A test damages one of them; the other stays intact.
+// damaged serves two tagged images. A test damages one image, and leaves the other intact.
 type damaged struct {
 	*server
 	layout                  *layouttest.Layout
@@ -69,7 +69,7 @@ func (d *damaged) wantRefused(kind, reference, code string, dg digest.Digest) {
 	for _, header := range [][]string{nil, {"Range", "bytes=0-"}, {"If-None-Match", `"` + dg.String() + `"`}} {
 		d.refusals()
 		if detail, _ := d.get(path, header...).wantError(d, http.StatusNotFound, code).(string); !strings.Contains(detail, dg.String()) {
-			d.Errorf("the error for %s has the detail %q, which does not name the digest", path, detail)
+			d.Errorf("the error for %s has the detail %q, want the digest in it", path, detail)
 		}
 		d.head(path, header...).wantStatus(d, http.StatusNotFound)
 		heard := d.refusals()
@@ -78,7 +78,7 @@ func (d *damaged) wantRefused(kind, reference, code string, dg digest.Digest) {
 		}
 		for _, r := range heard {
 			if r.repository != "app" || r.reference != reference || r.err.Problem.Digest != dg || r.err.Problem.Reason == "" || r.err.Problem.Kind == "" {
-				d.Errorf("%s: Options.Refused was called with the wrong arguments %q, %q and %+v", path, r.repository, r.reference, r.err)
+				d.Errorf("%s: Options.Refused was called with %q, %q and %+v; want the requested repository, reference and digest, with a kind and a reason", path, r.repository, r.reference, r.err)
 			}
 		}
 	}
@@ -98,7 +98,7 @@ func (d *damaged) wantIntact() {
 		d.get("/v2/app/blobs/"+blob.Digest.String()).wantFile(d, blob.Digest, layouttest.ReadFile(d, d.layout.BlobPath(blob.Digest)))
 	}
 	if heard := d.refusals(); len(heard) > 0 {
-		d.Errorf("Options.Refused was called for content that is served: %v", heard)
+		d.Errorf("Options.Refused was called for content that is served: %v; want no call", heard)
 	}
 }
 
@@ -298,7 +298,7 @@ func TestUnknownNamesAreNotReported(t *testing.T) {
 	d.get("/v2/app/manifests/"+unknownDigest).wantError(t, http.StatusNotFound, "MANIFEST_UNKNOWN")
 	d.get("/v2/app/manifests/v9").wantError(t, http.StatusNotFound, "MANIFEST_UNKNOWN")
 	if heard := d.refusals(); len(heard) != 0 {
-		t.Errorf("Options.Refused was called for unknown content: %v", heard)
+		t.Errorf("Options.Refused was called for unknown content: %v; want no call", heard)
 	}
 }
 

@@ -49,9 +49,9 @@ type Options struct {
 	// Warnings returns texts for Warning headers in answers at the base of the API, which clients
 	// show to users (distribution specification 1.1, "Warnings"). It may be nil.
 	Warnings func() []string
-	// Reachable is called if a bucket with the requested content could not be reached. It waits
-	// until the bucket may be asked again. When the context ends, it returns the
-	// context's cause. It may be nil.
+	// Reachable is called if a bucket with the requested content could not be reached. It returns
+	// nil when the bucket may be asked again, or the context's cause when the context ends. It may
+	// be nil.
 	Reachable func(context.Context) error
 	// Redirect returns a URL from which the client can fetch the blob. If it returns false, the
 	// registry sends the blob itself. It is called only for GET requests, after all checks. It

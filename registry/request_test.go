@@ -46,7 +46,7 @@ func FuzzRequest(f *testing.F) {
 		s.handler.ServeHTTP(w, req)
 		checkAnswer(t, req, w)
 		if kind, name := registry.Scope(req); kind == "repository" && !names.IsRepository(name) {
-			t.Fatalf("the path %q has the illegal repository %q as its scope", path, name)
+			t.Fatalf("Scope of the path %q returned the illegal repository %q, want a legal one", path, name)
 		}
 	})
 }
@@ -55,32 +55,32 @@ func checkAnswer(t *testing.T, req *http.Request, w *httptest.ResponseRecorder) 
 	t.Helper()
 	for name, values := range w.Header() {
 		if strings.ContainsAny(name+strings.Join(values, ""), "\r\n") {
-			t.Fatalf("the answer to %q has a header with a line break: %s %q", req.URL.Path, name, values)
+			t.Fatalf("the answer to %q has a header with a line break, want none: %s %q", req.URL.Path, name, values)
 		}
 	}
 	read := req.Method == http.MethodGet || req.Method == http.MethodHead
 	switch w.Code {
 	case http.StatusOK, http.StatusPartialContent, http.StatusNotModified, http.StatusPreconditionFailed:
 		if !read {
-			t.Fatalf("%s %q is answered with %d, but only GET and HEAD may succeed", req.Method, req.URL.Path, w.Code)
+			t.Fatalf("%s %q: got status %d, want an error, because only GET and HEAD may succeed", req.Method, req.URL.Path, w.Code)
 		}
 		d := w.Header().Get("Docker-Content-Digest")
 		if d != "" && req.Method == http.MethodGet && w.Code == http.StatusOK && digest.Digest(d).Algorithm().FromBytes(w.Body.Bytes()) != digest.Digest(d) {
-			t.Fatalf("the body of %q does not have the digest %s", req.URL.Path, d)
+			t.Fatalf("GET %q: the digest of the body differs from Docker-Content-Digest %s, want the same", req.URL.Path, d)
 		}
 		return
 	case http.StatusMethodNotAllowed:
 		if read {
-			t.Fatalf("%s %q is answered with %d, although the method is allowed", req.Method, req.URL.Path, w.Code)
+			t.Fatalf("%s %q: got status %d, want another one, because GET and HEAD are allowed", req.Method, req.URL.Path, w.Code)
 		}
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable:
 	default:
-		t.Fatalf("%s %q?%q is answered with the unexpected status %d", req.Method, req.URL.Path, req.URL.RawQuery, w.Code)
+		t.Fatalf("%s %q?%q: got the unexpected status %d", req.Method, req.URL.Path, req.URL.RawQuery, w.Code)
 	}
 	var body struct {
 		Errors []struct{ Code string }
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || len(body.Errors) != 1 || body.Errors[0].Code == "" {
-		t.Fatalf("%s %q is answered with %d, but the body is not one error: %q", req.Method, req.URL.Path, w.Code, w.Body)
+		t.Fatalf("%s %q: got status %d, want exactly one JSON error in the body: %q", req.Method, req.URL.Path, w.Code, w.Body)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newRooted returns a tree with a layout at the root and a nested one. source is the origin that
-// both layouts state.
+// newRooted returns a tree with a layout at the root and a nested one. Both layouts contain source
+// as the registry that they were pulled from.
 func newRooted(tb testing.TB, source string) *layouttest.Tree {
 	tb.Helper()
 	tree := layouttest.New(tb, tb.TempDir())
@@ -115,13 +115,13 @@ func TestDiscoveryTagsListModules(t *testing.T) {
 			t.Errorf("the repository %s has the tags %q, want %q", repository, got, want)
 		}
 		if !slices.Contains(s.catalog(), repository) {
-			t.Errorf("the catalog does not contain %s", repository)
+			t.Errorf("the catalog does not contain %s, want it there", repository)
 		}
 	}
 	for _, repository := range []string{"packages", "modules/csi-ceph", "deckhouse-cli"} {
 		s.get("/v2/"+repository+"/tags/list").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 		if slices.Contains(s.catalog(), repository) {
-			t.Errorf("the catalog contains %s, which has no tags", repository)
+			t.Errorf("the catalog contains %s, want only repositories with a layout or discovery tags", repository)
 		}
 	}
 	if problems := s.problems(); len(problems) != 0 {
@@ -205,7 +205,7 @@ func TestDiscoveryDigestsAreReproducible(t *testing.T) {
 	two := serve(t, layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{"other"}})
 	first, second := one.head("/v2/modules/manifests/console"), two.head("/v2/other/modules/manifests/console")
 	if diff := cmp.Diff(first.header.Get("Docker-Content-Digest"), second.header.Get("Docker-Content-Digest")); diff != "" || first.status != http.StatusOK {
-		t.Errorf("the answer %d has another digest in the other tree: %s", first.status, diff)
+		t.Errorf("HEAD of the discovery image: got status %d, want 200 and the same digest in both trees: %s", first.status, diff)
 	}
 	other := two.head("/v2/other/modules/manifests/new").header.Get("Docker-Content-Digest")
 	if other == "" || other == first.header.Get("Docker-Content-Digest") {

@@ -50,7 +50,7 @@ func TestSameDigestInTwoSources(t *testing.T) {
 	first, second, serveBoth := twoSources(t)
 	same := image(first, "same", "v1")
 	if other := image(second, "same", "v1"); other != same {
-		t.Fatalf("the images have the different digests %s and %s", same, other)
+		t.Fatalf("the images have the digests %s and %s, want the same", same, other)
 	}
 	first.Write()
 	second.Write()

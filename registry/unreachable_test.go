@@ -84,7 +84,7 @@ func TestUnreachableBucketGets429(t *testing.T) {
 	for _, path := range []string{cold, "/v2/app/blobs/" + layer.String(), "/v2/app/manifests/v1", "/v2/app/referrers/" + layer.String()} {
 		resp := s.get(path)
 		if resp.status != http.StatusTooManyRequests || resp.header.Get("Retry-After") == "" {
-			t.Errorf("%s is answered with %d and Retry-After %q, want 429 and a pause", path, resp.status, resp.header.Get("Retry-After"))
+			t.Errorf("%s is answered with %d and Retry-After %q, want 429 and a Retry-After header", path, resp.status, resp.header.Get("Retry-After"))
 		}
 	}
 	if waits.Load() != 4 {
@@ -102,7 +102,7 @@ func TestUnreachableBucketGets429(t *testing.T) {
 	store.Unreachable()
 	for _, path := range []string{cold, "/v2/app/manifests/v1"} {
 		if resp := s.get(path); resp.status != http.StatusOK {
-			t.Errorf("%s is answered with %d, although it is in memory", path, resp.status)
+			t.Errorf("GET %s: got status %d, want 200, because the content is in memory", path, resp.status)
 		}
 	}
 	if waits.Load() != 4 {

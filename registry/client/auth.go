@@ -43,8 +43,8 @@ func (c *Client) isRegistry(u *url.URL) bool {
 	return base != nil && SameHost(base, u)
 }
 
-// authorize adds an Authorization header to req if the registry is known to require a login.
-// narrow contains the scopes that the registry asked for: see [scopesWithin].
+// authorize adds an Authorization header to req if the registry is known to require a login. narrow
+// contains scopes from the registry's challenge: see [scopesWithin].
 func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, narrow []string) error {
 	ch, ok := c.auth.challenge()
 	if !ok {
@@ -140,8 +140,8 @@ func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (na
 	return nil, !known
 }
 
-// scopesWithin returns those scopes of a challenge that a scope of the call includes, without those
-// that the call requests anyway. The client requests no token for the others: the server chose
+// scopesWithin returns the scopes of a challenge that are part of a scope of the call but not equal
+// to one. The client requests no token for scopes outside of the call's scopes: the server chose
 // them, and the user did not ask for those resources or actions.
 func scopesWithin(challenged string, scopes []string) (within []string) {
 	for _, scope := range strings.Fields(challenged) {

@@ -35,7 +35,7 @@ const UnknownSize = -1
 // the blob. It checks the size, but the caller has to check the digest. Until it is closed, it
 // occupies a slot of the client's limiter.
 type BlobReader struct {
-	ctx  context.Context // context for all requests of the reader; it is stored here as in http.Request
+	ctx  context.Context // context for all requests of the reader; http.Request also stores its context in a field
 	c    *Client
 	call *call
 	size int64
@@ -58,7 +58,8 @@ func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, s
 	return c.openBlob(ctx, repository, d, size, offset, false)
 }
 
-// FreshBlob is [Client.Blob] without caches. Use it to retry after wrong content.
+// FreshBlob is like [Client.Blob], but its requests bypass caches. Use it to retry after wrong
+// content.
 func (c *Client) FreshBlob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, true)
 }
@@ -76,7 +77,7 @@ func (c *Client) openBlob(ctx context.Context, repository string, d digest.Diges
 		return nil, k.fail(SideLocal, ErrMismatch, fmt.Errorf("offset %d is outside of a blob of %d bytes", offset, size))
 	}
 	if offset == size && size > 0 {
-		return b, nil // there is nothing left to read
+		return b, nil // nothing remains to be read
 	}
 	return b, b.open()
 }
@@ -117,7 +118,7 @@ func (b *BlobReader) ask() (*http.Response, error) {
 		if !errors.As(err, &e) || e.Status != http.StatusRequestedRangeNotSatisfiable || b.pos == 0 {
 			return resp, err
 		}
-		// The requested range lies within the size in the manifest, so the registry should accept it.
+		// The requested range is within the size in the manifest, so the registry should accept it.
 		if err := b.again(b.mismatch(fmt.Errorf("the registry refuses the range %q", k.header.Get("Range")))); err != nil {
 			return nil, err
 		}
@@ -193,16 +194,16 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 	}
 }
 
-// retryTooLong waits before another try, because the answer is longer than the blob. The bytes
-// read so far may be right: only their digest can show that.
+// retryTooLong waits before it requests the blob again, because the answer is longer than the blob.
+// It keeps the bytes read so far, because they may be right: only their digest can show that.
 func (b *BlobReader) retryTooLong() error {
 	b.Close()
 	b.tooLong = true
 	return b.again(b.mismatch(fmt.Errorf("the answer has more than the expected %d bytes", b.size)))
 }
 
-// again waits before another try. If there were too many tries, it returns an error. Retries after
-// wrong answers bypass caches.
+// again waits before the next try. After too many tries, it returns an error instead. After a wrong
+// answer, the next tries bypass caches.
 func (b *BlobReader) again(err error) error {
 	if isMismatch(err) {
 		if b.mismatches == mismatchRetries {

@@ -17,11 +17,11 @@ func TestBlobReads(t *testing.T) {
 	b := noise(100_000, 1)
 	upload(t, c, b.upload("x"), b)
 	if n, err := c.HeadBlob(t.Context(), "x", b.digest); err != nil || n != 100_000 {
-		t.Errorf("HeadBlob returned the size %d and the error %v, want 100000", n, err)
+		t.Errorf("HeadBlob = %d, error %v; want 100000 and no error", n, err)
 	}
 	for _, offset := range []int64{0, 1, 50_000, 99_999, 100_000} {
 		if got := read(t, c, "x", b, offset); !bytes.Equal(got, b.data[offset:]) {
-			t.Errorf("from offset %d, the reader returned wrong bytes, or %d instead of %d", offset, len(got), len(b.data)-int(offset))
+			t.Errorf("read from offset %d: got wrong content of %d bytes, want the last %d bytes of the blob", offset, len(got), len(b.data)-int(offset))
 		}
 	}
 	absent := noise(10, 9)
@@ -51,7 +51,7 @@ func TestBlobResumes(t *testing.T) {
 			wantBlob(t, c, "x", b)
 			got := c.Stats().Received - before
 			if withRanges && got != 1_000_000 {
-				t.Errorf("the client received %d bytes for a blob of 1000000 bytes", got)
+				t.Errorf("the client received %d bytes, want 1000000, the size of the blob", got)
 			}
 		})
 	}
@@ -112,7 +112,7 @@ func TestReaderOccupiesLimiterSlot(t *testing.T) {
 	}
 	select {
 	case err := <-second:
-		t.Fatalf("the call did not wait for a slot of the limiter: %v", err)
+		t.Fatalf("HeadBlob returned while the reader was open (error %v), want it to wait for a slot of the limiter", err)
 	default:
 	}
 	first.Close()

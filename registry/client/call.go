@@ -52,8 +52,8 @@ func (k *call) fail(side Side, cause, err error) *Error {
 }
 
 // do sends a call until its answer has a wanted status, or until it fails permanently. The caller
-// must close the body of the answer, which occupies a slot of the limiter until then. The error
-// is an *Error, a *LocalError or the context's.
+// must close the body of the answer: until then, the answer occupies a slot of the limiter. The
+// error is an *Error, a *LocalError or the context's.
 func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
 	var f failures
 	for {
@@ -158,13 +158,13 @@ func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 }
 
 // mayChallenge reports whether an answer may ask for the registry's login. The answer must come
-// from the registry itself, not from another host that the call was redirected to.
+// from the registry itself, not from a host that the registry redirected the call to.
 func (c *Client) mayChallenge(k *call, resp *http.Response) bool {
 	return !k.anonymous && resp.Body.(*receiving).home && c.isRegistry(k.url)
 }
 
-// saysTLS reports whether a 400 answer comes from a TLS server that received plain HTTP. It knows
-// the bodies that servers in Go, nginx and Apache send.
+// saysTLS reports whether a 400 answer comes from a server that expects TLS but received plain
+// HTTP. It knows the bodies that servers in Go, nginx and Apache send.
 func saysTLS(body []byte) bool {
 	phrases := []string{"HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled server"}
 	return slices.ContainsFunc(phrases, func(phrase string) bool { return bytes.Contains(body, []byte(phrase)) })

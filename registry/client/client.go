@@ -34,7 +34,7 @@ type Options struct {
 
 	// Credential is the login for the registry. If it is empty, the client looks in Keychain.
 	Credential Credential
-	// Keychain finds stored logins. nil means that there are none.
+	// Keychain finds stored logins. nil means that no logins are stored.
 	Keychain *Keychain
 
 	// AllowPrivateRedirects allows token servers, redirects and Locations at private addresses other
@@ -63,10 +63,10 @@ type Options struct {
 
 	UserAgent string
 	// Retrying is called for each failed try that is followed by a retry. It may be called from
-	// several goroutines. nil means that nobody is notified.
+	// several goroutines. It may be nil.
 	Retrying func(err error, pause time.Duration)
-	// Noticed is called once for each limitation of the registry that does not stop the work. nil
-	// means that nobody is notified.
+	// Noticed is called once for each limitation of the registry that does not stop the work. It
+	// may be nil.
 	Noticed func(err error)
 }
 
@@ -99,8 +99,8 @@ type Client struct {
 	noPatch atomic.Bool
 	// chunk is the largest chunk, in bytes, that the registry accepts. 0 means no limit.
 	chunk atomic.Int64
-	// mountsRefused is the number of refused mounts. Once a mount was granted, it is far below 0,
-	// so that it never reaches the limit.
+	// mountsRefused is the number of refused mounts. When a mount is granted, mountsRefused is set
+	// far below 0, so that it never reaches the limit.
 	mountsRefused atomic.Int32
 
 	auth  authorizer
@@ -116,7 +116,7 @@ type Stats struct {
 	// Received is the number of bytes received in bodies.
 	Received int64 `json:"received"`
 	Retries  int64 `json:"retries"`
-	// Jobs is how many requests may run at once now.
+	// Jobs is the limiter's current bound: how many requests may run at once.
 	Jobs int `json:"jobs"`
 }
 

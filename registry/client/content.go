@@ -15,7 +15,7 @@ type content struct {
 	progress func(int64) // may be nil; see Upload.Progress
 }
 
-// open opens the content from the offset from up to the offset to, without the byte at to.
+// open opens the bytes of the content in the half-open range [from, to).
 func (c *content) open(from, to int64) (io.ReadCloser, error) {
 	r, err := c.reader()
 	if err != nil {

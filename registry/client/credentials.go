@@ -149,7 +149,8 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 			return credentialOf(entry, file), nil
 		}
 	}
-	// These entries are dropped, because docker would use a path's login for the host itself.
+	// Entries for paths are dropped, because docker's package would use the login of a path for the
+	// whole host.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
 	// Credential helpers know only hosts, so the result applies to all repositories of a host.
 	return k.cached("\x00"+file+"\x00"+host, func() (Credential, error) {
@@ -158,8 +159,8 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	})
 }
 
-// isPathKey reports whether a key of an auth file names a path in a registry, rather than a
-// registry. Keys of registries may end in /v1/ or /v2/, the path of an API version.
+// isPathKey reports whether a key of an auth file stands for a path in a registry. The key of a
+// complete registry may also have a path: /v1/ or /v2/, for the version of the API.
 func isPathKey(key string) bool {
 	_, path, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://"), "/")
 	path = strings.TrimSuffix(path, "/")

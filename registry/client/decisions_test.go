@@ -39,7 +39,7 @@ func TestScopesWithin(t *testing.T) {
 		"repository:x:pull repository:a/b:push repository:a/b:pull nonsense ::": {"repository:a/b:push", "repository:a/b:pull"},
 	} {
 		if got := scopesWithin(challenged, ours); !slices.Equal(got, want) {
-			t.Errorf("for the challenged scopes %q, scopesWithin returned %q, want %q", challenged, got, want)
+			t.Errorf("scopesWithin(%q) = %q, want %q", challenged, got, want)
 		}
 	}
 	if resource, actions := cutActions("nonsense"); resource != "" || !slices.Equal(actions, []string{"nonsense"}) {
@@ -55,7 +55,7 @@ func TestTokenErrorNamesPushedRepository(t *testing.T) {
 		"a":    {"repository:a:pull", "repository:b:pull", "registry:catalog:push"},
 	} {
 		if got := repositoryOf(scopes); got != want {
-			t.Errorf("for the scopes %q, repositoryOf returned %q, want %q", scopes, got, want)
+			t.Errorf("repositoryOf(%q) = %q, want %q", scopes, got, want)
 		}
 	}
 }
@@ -70,7 +70,7 @@ func TestScopeByMethod(t *testing.T) {
 		{http.MethodPut, false, "pull,push"}, {http.MethodPost, true, "pull,push"}, {http.MethodDelete, false, "pull,push,delete"}, {http.MethodDelete, true, "pull,push,delete"},
 	} {
 		if got := (&Client{options: Options{Push: c.push}}).scope("a/b", c.method); got != "repository:a/b:"+c.want {
-			t.Errorf("the scope for %s with Push %v is %s, want the actions %s", c.method, c.push, got, c.want)
+			t.Errorf("the scope of %s with Push %v is %s, want the actions %s", c.method, c.push, got, c.want)
 		}
 	}
 }
@@ -104,7 +104,7 @@ func TestTokenLifetimeFormats(t *testing.T) {
 	}
 }
 
-// parseChallenges stops at the first syntax error, and ignores a parameter without a scheme.
+// parseChallenges stops at the first syntax error, and ignores a parameter that no scheme precedes.
 func TestMalformedChallenges(t *testing.T) {
 	for header, want := range map[string]string{
 		`realm="x", Basic`:           `realm{}`,
@@ -127,7 +127,7 @@ func TestMalformedChallenges(t *testing.T) {
 			all = append(all, c.scheme+"{"+strings.Join(params, ",")+"}")
 		}
 		if got := strings.Join(all, " "); got != want {
-			t.Errorf("the header %q is read as %s, want %s", header, got, want)
+			t.Errorf("parseChallenges(%q) = %s, want %s", header, got, want)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func newTokenServer(t *testing.T, exchange int) *tokenServer {
 	return s
 }
 
-// fetch requests a token from s, for a client whose registry has the same address as s.
+// fetch requests a token from s. The address of s is also that of the client's registry.
 func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, error) {
 	t.Helper()
 	from, err := url.Parse(s.url + "/v2/")
@@ -187,9 +187,9 @@ func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, e
 	return c.fetchToken(t.Context(), tokenRequest{from: from, challenge: ch, scopes: []string{"repository:a:pull", "repository:b:push"}, credential: credential})
 }
 
-// A client sends a password by GET, and an identity token by POST in a form. It does not send the
-// scope in the realm's URL. See Docker's "Token Authentication Specification" and "OAuth2 Token
-// Authentication".
+// A client sends a password by GET, and an identity token by POST in a form. It never requests the
+// scope that the realm's URL contains. See Docker's "Token Authentication Specification" and
+// "OAuth2 Token Authentication".
 func TestRequestsForTokens(t *testing.T) {
 	s := newTokenServer(t, http.StatusOK)
 	if answer, err := s.fetch(t, Credential{Username: "ann", Password: "secret"}); err != nil || answer.value() != "of GET" {
@@ -198,11 +198,11 @@ func TestRequestsForTokens(t *testing.T) {
 	r := s.requests[0]
 	want := url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull", "repository:b:push"}}
 	if user, password, _ := r.BasicAuth(); user != "ann" || password != "secret" || r.URL.Path != "/token" || r.URL.Query().Encode() != want.Encode() || len(s.requests) != 1 {
-		t.Errorf("the client requested %s %s as %s:%s in %d requests, want the query %s as ann:secret in one", r.Method, r.URL, user, password, len(s.requests), want.Encode())
+		t.Errorf("the client sent %s %s with the login %s:%s in %d requests, want one request with the query %s and the login ann:secret", r.Method, r.URL, user, password, len(s.requests), want.Encode())
 	}
 	s = newTokenServer(t, http.StatusOK)
 	if _, err := s.fetch(t, Credential{}); err != nil || s.requests[0].Header.Get("Authorization") != "" {
-		t.Errorf("the client sent the login that the realm's URL contains: %q, %v", s.requests[0].Header.Get("Authorization"), err)
+		t.Errorf("the anonymous client sent Authorization %q (error %v), want no login, although the realm's URL contains one", s.requests[0].Header.Get("Authorization"), err)
 	}
 	s = newTokenServer(t, http.StatusOK)
 	if answer, err := s.fetch(t, Credential{IdentityToken: "identity"}); err != nil || answer.value() != "of POST" {
@@ -211,7 +211,7 @@ func TestRequestsForTokens(t *testing.T) {
 	r = s.requests[0]
 	want = url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull repository:b:push"}, "client_id": {"layoutproxy"}, "grant_type": {"refresh_token"}, "refresh_token": {"identity"}}
 	if s.forms[0].Encode() != want.Encode() || r.URL.RawQuery != "" || r.Header.Get("Authorization") != "" || len(s.requests) != 1 {
-		t.Errorf("the client requested %s %s with the form %v, want the form %v and no login", r.Method, r.URL, s.forms[0], want)
+		t.Errorf("the client sent %s %s with the form %v, want one request with the form %v and without a login", r.Method, r.URL, s.forms[0], want)
 	}
 }
 
@@ -222,11 +222,11 @@ func TestMissingTokens(t *testing.T) {
 	s.empty = 1
 	answer, err := s.fetch(t, Credential{})
 	if err != nil || answer.value() != "of GET" || len(s.requests) != 2 {
-		t.Fatalf("after %d requests, the answer is %+v (error %v), want a token after two requests", len(s.requests), answer, err)
+		t.Fatalf("after %d requests, the answer is %+v (error %v); want a token after 2 requests", len(s.requests), answer, err)
 	}
 	for i, r := range s.requests {
 		if fresh := r.Header.Get("Cache-Control") != ""; fresh != (i == 1) {
-			t.Errorf("request %d has the wrong Cache-Control: %v", i, r.Header)
+			t.Errorf("request %d has the headers %v, want Cache-Control only in the second request", i, r.Header)
 		}
 	}
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
@@ -246,7 +246,7 @@ func TestMissingTokens(t *testing.T) {
 	first := newTokenServer(t, http.StatusOK)
 	first.elsewhere = s.url
 	if _, err := first.fetch(t, Credential{Username: "ann"}); err == nil || errors.Is(err, ErrOtherHost) {
-		t.Errorf("after a redirect to a host that answers 418, the error is %v, want one other than ErrOtherHost", err)
+		t.Errorf("after a redirect to a host that answers 418, the error is %v, want any error but ErrOtherHost", err)
 	}
 }
 
@@ -269,7 +269,7 @@ func TestTokenExchangeFallsBackToGET(t *testing.T) {
 		s := newTokenServer(t, status)
 		answer, err := s.fetch(t, Credential{IdentityToken: "identity"})
 		if asked := len(s.requests) == 2 && s.requests[1].Method == http.MethodGet; asked != again || (err == nil) != again || again && answer.value() != "of GET" {
-			t.Errorf("after the status %d, the client sent %d requests and got %+v (error %v); want a second request by GET: %v", status, len(s.requests), answer, err, again)
+			t.Errorf("after the status %d, the client sent %d requests and got %+v (error %v); want a second request, by GET, and a token: %v", status, len(s.requests), answer, err, again)
 		}
 	}
 }
@@ -282,8 +282,8 @@ func keychainOf(t *testing.T, content string) *Keychain {
 	return &Keychain{files: []string{file}, known: map[string]known{}}
 }
 
-// The client finds a stored login with or without the default port. If the command line has a
-// login, the client uses only that one.
+// The client finds a stored login with or without the default port. If Options contains a login,
+// the client uses that one instead.
 func TestCredentialDefaultPort(t *testing.T) {
 	for _, c := range []struct {
 		registry, stored string
@@ -303,11 +303,11 @@ func TestCredentialDefaultPort(t *testing.T) {
 		client, err := New(Options{Registry: c.registry, PlainHTTP: c.plain, Keychain: keychainOf(t, fmt.Sprintf(`{"auths":{%q:{"auth":"YW5uOnA="}}}`, c.stored))})
 		layouttest.Try(t, err)
 		if found, err := client.credential(t.Context(), "app"); found.Empty() == c.found || err != nil || c.found && (found.Username != "ann" || found.Password != "p") {
-			t.Errorf("for %+v, the keychain returned the wrong login %v, error %v", c, found, err)
+			t.Errorf("for %+v, the keychain returned the login %v (error %v), want ann:p if found is true, and none otherwise", c, found, err)
 		}
 		client.options.Credential = Credential{Password: "other"}
 		if found, err := client.credential(t.Context(), "app"); found.Password != "other" || err != nil {
-			t.Errorf("for %+v, the client does not use the login from the options, but %v, error %v", c, found, err)
+			t.Errorf("for %+v, the client uses the login %v (error %v), want the one in Options", c, found, err)
 		}
 	}
 }
@@ -335,7 +335,7 @@ func TestLogIn(t *testing.T) {
 		layouttest.Try(t, err)
 		login, err := client.LogIn(t.Context(), from, http.Header{"Www-Authenticate": {c.challenge}}, "app")
 		if login.Authorization != c.want || login.Scheme != c.scheme || !errors.Is(err, c.err) {
-			t.Errorf("%s sent the challenge %s: with the credential %v, LogIn returned %+v, error %v", c.from, c.challenge, c.credential, login, err)
+			t.Errorf("LogIn with a challenge from %s, %s, and the credential %v = %+v, error %v; want the values of the test case", c.from, c.challenge, c.credential, login, err)
 		}
 	}
 	client, err := New(Options{Registry: "reg.example", Keychain: keychainOf(t, "{")})
@@ -352,7 +352,7 @@ func TestIsPathKey(t *testing.T) {
 		"reg.example/team": true, "https://reg.example/v1/team": true, "reg.example:5000/v3": true,
 	} {
 		if isPathKey(key) != path {
-			t.Errorf("isPathKey(%s) is %v, want the opposite", key, !path)
+			t.Errorf("isPathKey(%s) = %v, want the opposite", key, !path)
 		}
 	}
 }
@@ -425,7 +425,7 @@ func TestAnswerSizeLimit(t *testing.T) {
 	for limit, ok := range map[int64]bool{4: false, 5: true, 6: true} {
 		_, got, err := c.fetch(t.Context(), &call{op: "test", method: http.MethodGet, url: at, want: []int{http.StatusOK}, header: http.Header{}}, limit)
 		if (err == nil) != ok || ok && string(got) != "12345" || !ok && !errors.Is(err, ErrMismatch) {
-			t.Errorf("with the limit of %d bytes, the answer is %q (error %v), want success: %v", limit, got, err, ok)
+			t.Errorf("with a limit of %d bytes, the answer is %q (error %v), want success: %v", limit, got, err, ok)
 		}
 	}
 	private := &Client{options: Options{Registry: "reg.example"}}
@@ -451,7 +451,7 @@ func TestTruncatedAnswersAreRetried(t *testing.T) {
 		layouttest.Try(t, err)
 		_, got, err := client.fetch(t.Context(), &call{op: "test", method: http.MethodGet, url: at, want: []int{http.StatusOK}, header: http.Header{}}, 10)
 		if ok := c.cut < c.asked; asked != c.asked || (err == nil) != ok || ok && string(got) != "12345" || !ok && !strings.Contains(err.Error(), at.Host) {
-			t.Errorf("for %+v, the client sent %d requests and got %q (error %v)", c, asked, got, err)
+			t.Errorf("for %+v, the client sent %d requests and got %q (error %v); want the 5 bytes if cut is less than asked, and an error otherwise", c, asked, got, err)
 		}
 		client.Close()
 		server.Close()

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// call prepares a call to REPOSITORY/KIND/REFERENCE below /v2/. kind is, for example, "manifests".
-// It returns the errors of [Client.Ping].
+// call prepares a call to the URL path /v2/REPOSITORY/KIND/REFERENCE. kind is, for example,
+// "manifests". It returns the errors of [Client.Ping].
 func (c *Client) call(ctx context.Context, op, method, repository, kind, reference string) (*call, error) {
 	if err := c.Ping(ctx); err != nil {
 		return nil, err

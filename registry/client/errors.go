@@ -31,7 +31,7 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrUnsupported means that the registry answered 405 or 501.
 	ErrUnsupported = errors.New("not supported")
-	// ErrUnreachable means that there was no connection, or that it was cut.
+	// ErrUnreachable means that the client could not connect, or that the connection was cut.
 	ErrUnreachable = errors.New("unreachable")
 	// ErrStalled means that a request made no progress during Options.Silence.
 	ErrStalled = errors.New("no progress for too long")
@@ -41,13 +41,13 @@ var (
 	ErrPlainHTTP = errors.New("the server speaks plain HTTP")
 	// ErrNotTLS means that the server answered a TLS handshake in another protocol.
 	ErrNotTLS = errors.New("the server does not speak TLS")
-	// ErrPrivate means that a realm, a redirect or a Location names a private address.
-	ErrPrivate = errors.New("it leads to a private address")
-	// ErrOtherHost means that a realm, a redirect or a Location names another host.
+	// ErrPrivate means that a realm, a redirect or a Location leads to a private address.
+	ErrPrivate = errors.New("the answer leads to a private address")
+	// ErrOtherHost means that a host other than the registry requires a login.
 	ErrOtherHost = errors.New("a login is never sent to another host")
 	// ErrMismatch means that the answer has a wrong digest, size or range.
 	ErrMismatch = errors.New("the answer does not match the request")
-	// ErrTooMany means that a list is too long, or that its pages have no end.
+	// ErrTooMany means that a list is too long, or that its pages form a loop.
 	ErrTooMany = errors.New("the list is too long")
 	// ErrCredentials means that the credentials on this machine cannot be read.
 	ErrCredentials = errors.New("credentials cannot be read")
@@ -89,7 +89,7 @@ type Error struct {
 	// Anonymous means that there were no credentials to try.
 	Anonymous bool
 
-	// Cause is one of the causes above, such as ErrNotFound.
+	// Cause is one of the causes that this package defines, such as ErrNotFound.
 	Cause error
 	Err   error
 
@@ -180,9 +180,8 @@ func causeOf(status int) error {
 // maxErrorBody is how many bytes are read from the body of an error answer.
 const maxErrorBody = 64 << 10
 
-// ParseCodes returns at most five errors from the body of an answer, as short printable texts. It
-// returns nothing for a body that neither a registry nor a token server wrote, such as an error
-// page of a proxy.
+// ParseCodes returns at most five errors from the body of an answer, as short printable texts. For
+// any other body, such as an error page of a proxy, it returns nothing.
 func ParseCodes(body []byte) (codes []Code) {
 	var doc struct {
 		Errors []struct {
@@ -222,7 +221,7 @@ func detailOf(raw json.RawMessage) string {
 	if json.Unmarshal(raw, &object) == nil {
 		text = cmp.Or(object.Description, object.Reason, object.Message)
 	}
-	if text == "" && len(raw) > 2 { // more than an empty object or array
+	if text == "" && len(raw) > 2 { // raw is longer than an empty object or array
 		text = string(raw)
 	}
 	return text

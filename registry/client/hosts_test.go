@@ -46,7 +46,7 @@ func TestSameHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := client.SameHost(from, to); got != c.want {
-			t.Errorf("SameHost(%s, %s) returned %v, want the opposite", c.from, c.to, got)
+			t.Errorf("SameHost(%s, %s) = %v, want the opposite", c.from, c.to, got)
 		}
 	}
 }

@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// limiter bounds how many requests to a host run at once. The bound adapts to the host. It is
-// halved when the host reports that it is overloaded, and grows by one after a run of successful
-// answers.
+// limiter bounds how many requests to a host run at once. When the host reports that it is
+// overloaded, the bound is halved. After a run of successful answers, it grows by one.
 type limiter struct {
 	mu sync.Mutex
 	// most is the configured bound.
@@ -21,11 +20,11 @@ type limiter struct {
 	lowered time.Time
 	// until is the time before which no request starts.
 	until time.Time
-	// changed is closed when a waiting request should check again.
+	// changed is closed when a slot may be free, so that waiting requests check again.
 	changed chan struct{}
 }
 
-// goodRun times the current bound is the number of successful answers in a row after which the
+// goodRun times the current bound is the length of a run of successful answers after which the
 // bound grows by one.
 const goodRun = 8
 
@@ -51,7 +50,7 @@ func (l *limiter) acquire(ctx context.Context) error {
 	}
 }
 
-// waitFor waits until changed is closed. If wait is positive, it waits no longer than that.
+// waitFor waits until changed is closed, or until wait is over if it is positive.
 func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) error {
 	var over <-chan time.Time
 	if wait > 0 {
@@ -88,9 +87,9 @@ func (l *limiter) succeeded() {
 	}
 }
 
-// overloaded records that the host rejected a request that started at began. pause is how long
-// the host asked clients to wait; 0 means that it did not ask. If the request started before the
-// bound was last lowered, the bound stays as it is.
+// overloaded records that the host rejected a request that started at began. pause is how long the
+// host asked clients to wait; 0 means that it did not ask. If the request started before the bound
+// was last lowered, overloaded does not lower the bound again.
 func (l *limiter) overloaded(began time.Time, pause time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

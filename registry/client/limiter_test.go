@@ -35,7 +35,7 @@ func limiterBounds(t *testing.T) {
 	}
 	group.Wait()
 	if most != 3 || l.running != 0 {
-		t.Errorf("%d requests ran at once, want 3; %d requests are still running, want 0", most, l.running)
+		t.Errorf("up to %d requests ran at once, want 3; %d requests are still running, want 0", most, l.running)
 	}
 }
 
@@ -45,19 +45,19 @@ func TestLimiterBoundAdapts(t *testing.T) {
 	l.overloaded(began, 0)
 	l.overloaded(began, 0) // this request also began before the bound was lowered, so it does not lower the bound again
 	if l.bound() != 4 {
-		t.Errorf("after the overload, the bound is %d, want 4", l.bound())
+		t.Errorf("after two requests of the same time were rejected, the bound is %d, want 4", l.bound())
 	}
 	for range 10 {
 		l.overloaded(time.Now().Add(time.Second), 0)
 	}
 	if l.bound() != 1 {
-		t.Errorf("the bound is %d, want 1", l.bound())
+		t.Errorf("after ten more overloads, the bound is %d, want the minimum 1", l.bound())
 	}
 	for range goodRun*8*8 + 1 {
 		l.succeeded()
 	}
 	if l.bound() != 8 {
-		t.Errorf("the bound is %d, want 8 again, which is its maximum", l.bound())
+		t.Errorf("after many successes, the bound is %d, want the maximum 8", l.bound())
 	}
 }
 
@@ -67,7 +67,7 @@ func TestLimiterPausesAsRequested(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := l.acquire(ctx); err == nil {
-		t.Error("a request got a slot during the pause")
+		t.Error("acquire during the pause returned no error, want the context's error")
 	}
 	l.until = time.Time{}
 	if err := l.acquire(t.Context()); err != nil {
@@ -90,7 +90,7 @@ func TestRetryAfter(t *testing.T) {
 		h.Set("Retry-After", test.value)
 		h.Set("Date", test.date)
 		if got := retryAfter(h, now); got != test.want {
-			t.Errorf("with Retry-After %q, the pause is %v, want %v", test.value, got, test.want)
+			t.Errorf("retryAfter(%q) = %v, want %v", test.value, got, test.want)
 		}
 	}
 }
@@ -105,7 +105,7 @@ func TestParseReceived(t *testing.T) {
 			n = -1
 		}
 		if n != want {
-			t.Errorf("the Range %q is read as %d bytes, want %d", value, n, want)
+			t.Errorf("parseReceived of the Range %q = %d, want %d", value, n, want)
 		}
 	}
 }
@@ -121,7 +121,7 @@ func TestChallenges(t *testing.T) {
 	} {
 		c, _ := challengeOf(http.Header{"Www-Authenticate": {line}})
 		if got := c.scheme + " " + c.params["service"]; got != want {
-			t.Errorf("from the header %s, the client chose %q, want %q", line, got, want)
+			t.Errorf("header %s: the client chose %q, want %q", line, got, want)
 		}
 	}
 }
@@ -134,11 +134,11 @@ func FuzzChallenges(f *testing.F) {
 		plain := strings.ToLower(strings.ReplaceAll(line, `\`, ""))
 		for _, c := range parseChallenges(line) {
 			if c.scheme == "" || !strings.Contains(plain, c.scheme) {
-				t.Fatalf("the scheme %q does not occur in the header %q", c.scheme, line)
+				t.Fatalf("parseChallenges returned the scheme %q, want one that occurs in the header %q", c.scheme, line)
 			}
 			for name, value := range c.params {
 				if !strings.Contains(plain, name) || !strings.Contains(plain, strings.ToLower(strings.ReplaceAll(value, `\`, ""))) {
-					t.Fatalf("the parameter %q=%q does not occur in the header %q", name, value, line)
+					t.Fatalf("parseChallenges returned the parameter %q=%q, want one that occurs in the header %q", name, value, line)
 				}
 			}
 		}

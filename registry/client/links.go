@@ -32,8 +32,8 @@ func parseLinks(values []string) (links []link) {
 	return links
 }
 
-// linkRelations reads the parameters of a link from the front of s. It returns the relations in
-// the first rel parameter.
+// linkRelations reads the parameters of a link from the front of s. It returns the relation types
+// in the first parameter with the name rel.
 func linkRelations(s string) (rel []string, rest string) {
 	for {
 		s = strings.TrimLeft(s, " \t")
@@ -69,9 +69,9 @@ func linkParameter(s string) (name, value, rest string) {
 	return name, strings.Trim(strings.TrimSpace(rest[:n]), "'"), rest[n:]
 }
 
-// nextLink returns the target of the next page from the Link headers of a page. It prefers a link
-// with the relation next to one without a relation. more reports whether there is another page,
-// even if its target cannot be parsed.
+// nextLink returns the target of the next page from the Link headers of a page. It returns a link
+// without a relation only if no link has the relation next. more reports whether there is another
+// page, even if its target cannot be parsed.
 func nextLink(values []string) (target string, more bool) {
 	links := parseLinks(values)
 	for _, wanted := range []func(link) bool{

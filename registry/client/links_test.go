@@ -37,18 +37,18 @@ func TestNextLink(t *testing.T) {
 		{[]string{`</p>; rel="prev"`}, "", false},
 		{[]string{`</p>; rel="nextish"`}, "", false},
 		{[]string{`</p>; title="rel=next"; rel=prev`}, "", false},
-		{[]string{`/v2/x?last=a; rel="next"`}, "", true}, // this is not a valid link, but it shows that there is another page
+		{[]string{`/v2/x?last=a; rel="next"`}, "", true}, // not a valid link, but it shows that there is another page
 		{[]string{`</v2/x?last=a; rel="next"`}, "", true},
 		{[]string{`nonsense`, `</n>; rel=next`}, "/n", true},
 	} {
 		if target, more := nextLink(test.values); target != test.target || more != test.more {
-			t.Errorf("from the headers %q, nextLink returned %q, %v; want %q, %v", test.values, target, more, test.target, test.more)
+			t.Errorf("nextLink(%q) = %q, %v; want %q, %v", test.values, target, more, test.target, test.more)
 		}
 	}
 }
 
-// parseLinks finds a target and its relation whatever surrounds them, in one header or in
-// several. Quoted text never becomes a link.
+// parseLinks finds a target and its relation in one header or in several, whatever else the headers
+// contain. Quoted text never becomes a link.
 func FuzzLinks(f *testing.F) {
 	f.Add("/v2/x?last=a,b", `a "title", </b>; rel=next`, "prev", " ", true)
 	f.Add("?last=a;b", `\`, "next", "", false)
@@ -74,12 +74,12 @@ func FuzzLinks(f *testing.F) {
 		want := []link{{"before", []string{"prev"}}, {target, append([]string{}, strings.Fields(strings.ToLower(rel))...)}, {"after", []string{}}}
 		same := func(a, b link) bool { return a.target == b.target && slices.Equal(a.rel, b.rel) }
 		if got := parseLinks(values); !slices.EqualFunc(got, want, same) {
-			t.Errorf("from the headers %q, nextLink returned %q, want %q", values, got, want)
+			t.Errorf("nextLink(%q) = %q, want %q", values, got, want)
 		}
 		// parseLinks also reads any other header to its end. linkQuery returns a valid query.
 		for _, l := range parseLinks([]string{target, title, rel}) {
 			if query := linkQuery(l.target); strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }) {
-				t.Errorf("the query %q cannot be sent", query)
+				t.Errorf("linkQuery returned %q, want a valid query", query)
 			}
 		}
 	})

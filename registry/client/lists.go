@@ -70,17 +70,18 @@ type page struct {
 	Manifests    json.RawMessage `json:"manifests"`
 }
 
-// pages reads a list of at most limit entries, page by page. of returns the field that contains
-// the entries of a page. merge returns those entries that are new, and the value of the parameter
-// last for the next page. For lists without that parameter, the value is empty.
+// pages reads a list of at most limit entries, page by page. The function of returns the field of a
+// page that contains the entries. The function merge returns the new entries of a page, and the
+// value of the parameter last for the next page. If such a list has no parameter last, the value is
+// empty.
 func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(page) json.RawMessage, merge func([]T) ([]T, string)) (all []T, err error) {
 	k.want = []int{http.StatusOK}
 	query := k.url.Query()
 	query.Set("n", pageSize)
 	k.url.RawQuery = query.Encode()
 	asked := map[string]bool{}
-	// left is how many bytes the remaining pages may have. known is the number of repeated
-	// entries, which count towards limit.
+	// left is how many bytes the remaining pages may have in total. known is the number of repeated
+	// entries so far: they count towards limit.
 	left, known := int64(maxList), 0
 	for range maxPages {
 		asked[k.url.RawQuery] = true
@@ -90,7 +91,7 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 		err := c.retryMismatch(ctx, k, func() (err error) {
 			header, body, err = c.fetch(ctx, k, left)
 			if errors.Is(err, errTooLong) {
-				return k.fail(SideRegistry, ErrTooMany, fmt.Errorf("its pages have more than %d bytes in all", maxList))
+				return k.fail(SideRegistry, ErrTooMany, fmt.Errorf("the pages of the list have more than %d bytes in total", maxList))
 			}
 			if err != nil {
 				return err
@@ -121,7 +122,7 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 }
 
 // errCircle means that the pages of a list form a loop, so that the list has no end.
-var errCircle = errors.New("its pages form a loop")
+var errCircle = errors.New("the pages of the list form a loop")
 
 // nextQuery returns the query for the next page, or "" after the last page. current is the query of
 // this page, and asked contains the queries of earlier pages. links are the Link headers of this
@@ -157,7 +158,7 @@ func nextQuery(asked map[string]bool, current url.Values, links []string, count,
 }
 
 // entries decodes the entries of a page one by one and appends them to all. It stops at limit,
-// because even a small page may have far more entries.
+// because even a page of few bytes may have far too many entries.
 func entries[T any](all []T, body []byte, limit int, of func(page) json.RawMessage) ([]T, error) {
 	var p page
 	if err := json.Unmarshal(body, &p); err != nil {

@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// lister is a registry with a list of names. most limits how many names a page has. link returns
-// the Link header for every page but the last; nil means no Link header.
+// lister is a registry with a list of names. A page has at most most names. link returns the Link
+// header for every page but the last; nil means no Link header.
 type lister struct {
 	names []string
 	most  int
@@ -106,7 +106,7 @@ func TestListsReadAllPages(t *testing.T) {
 			c := dial(t, registrytest.New(t, registrytest.Options{Handler: l}))
 			got, err := c.Tags(t.Context(), "x")
 			if err != nil || !slices.Equal(got, l.names) {
-				t.Errorf("the client read %d of %d tags (error %v)", len(got), len(l.names), err)
+				t.Errorf("Tags returned %d names and the error %[3]v, want all %[2]d names", len(got), len(l.names), err)
 			}
 			if l.asked != test.asked {
 				t.Errorf("the client requested %d pages, want %d", l.asked, test.asked)
@@ -115,7 +115,7 @@ func TestListsReadAllPages(t *testing.T) {
 				return // this case's link function counts its calls, so it works only once
 			}
 			if got, err = c.Catalog(t.Context()); err != nil || !slices.Equal(got, l.names) {
-				t.Errorf("the client read %d of %d repositories (error %v)", len(got), len(l.names), err)
+				t.Errorf("Catalog returned %d names and the error %[3]v, want all %[2]d names", len(got), len(l.names), err)
 			}
 		})
 	}
@@ -174,10 +174,10 @@ func TestRefusedReferrers(t *testing.T) {
 		}
 		found, err = c.Referrers(t.Context(), "x", m.Digest)
 		if err != nil || len(found.List) != 1 || found.List[0].Digest != m.Digest {
-			t.Errorf("with the status %d and a referrers tag, the referrers are %+v (error %v), want those in the tag", status, found, err)
+			t.Errorf("with the status %d and a referrers tag, the referrers are %+v (error %v), want the complete list in the tag", status, found, err)
 		}
 		if len(noticed) != 1 {
-			t.Errorf("with the status %d, the limitation was reported %d times, want once: %v", status, len(noticed), noticed)
+			t.Errorf("with the status %d, Noticed was called %d times, want once: %v", status, len(noticed), noticed)
 		}
 		// If the API failed after all retries, the client does not retry the next request to it.
 		want := map[bool]int{true: 3, false: 2}[status >= 500]

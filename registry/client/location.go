@@ -11,7 +11,7 @@ import (
 var errDowngrade = errors.New("the server redirects from TLS to plain HTTP")
 
 // errAllowPrivate names the flag that allows private addresses.
-var errAllowPrivate = errors.New("if it is trusted, allow it with --allow-private-redirects")
+var errAllowPrivate = errors.New("if you trust this address, allow it with --allow-private-redirects")
 
 // follow resolves the Location header of an answer to a request for the URL from. A registry
 // behind a proxy that terminates TLS may write its own URL with the wrong scheme or with a

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// follow returns the URL that a redirect or a Location header leads to. If the client must not go
-// there, follow returns an error.
+// follow returns the URL that a redirect or a Location header leads to. If the client must not send
+// requests to that URL, follow returns an error.
 func TestFollowLocation(t *testing.T) {
 	const public, refused, private = "https://reg.example/v2/x/blobs/uploads/1", "refused", "private"
 	for _, c := range []struct {
@@ -64,7 +64,7 @@ func TestFollowLocation(t *testing.T) {
 			got = to.String()
 		}
 		if got != c.want {
-			t.Errorf("from %s to %q, with AllowPrivateRedirects %v and InsecureSkipVerify %v: got %q (%v), want %q", c.from, c.location, c.allow, c.skip, got, err, c.want)
+			t.Errorf("follow from %s to %q, with AllowPrivateRedirects %v and InsecureSkipVerify %v: got %q (error %v), want %q", c.from, c.location, c.allow, c.skip, got, err, c.want)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func TestBasicLogin(t *testing.T) {
 	image(t, c, "x", "v1")
 	for _, req := range r.Requests()[1:] {
 		if req.Status == http.StatusUnauthorized {
-			t.Errorf("%+v was answered with 401: after the first contact, every request must have the login", req.Kind())
+			t.Errorf("%+v was answered with 401, want a login in every request after the first contact", req.Kind())
 		}
 	}
 	nobody := dial(t, r)
@@ -78,10 +78,10 @@ func TestExpiredTokens(t *testing.T) {
 	before := len(r.Tokens.Asked())
 	upload(t, c, b.upload("x"), b)
 	if n := len(r.Tokens.Asked()) - before; n != 3 {
-		t.Errorf("the client fetched %d tokens, want 3", n)
+		t.Errorf("the client requested %d tokens, want 3", n)
 	}
 	if sent := float64(c.Stats().Sent) / float64(len(b.data)); sent > 1.1 {
-		t.Errorf("the client sent %.2f times the size of the blob, but it should send no body with a refused token", sent)
+		t.Errorf("the client sent %.2f times the size of the blob, want no body in requests with a refused token", sent)
 	}
 	r.Inject(expired(registrytest.On("HEAD manifests")))
 	_, err := c.HeadManifest(t.Context(), "x", "v1")
@@ -93,7 +93,7 @@ func TestTokenServerRefusals(t *testing.T) {
 	login := func(o *client.Options) { o.Credential = user }
 	_, err := dial(t, r, login).Tags(t.Context(), "x")
 	if e := failure(t, err, client.ErrPrivate); !strings.Contains(e.Error(), "--allow-private-redirects") {
-		t.Errorf("the error does not name --allow-private-redirects: %v", e)
+		t.Errorf("the error is %v, want --allow-private-redirects in it", e)
 	}
 	wrong := client.Credential{Username: "user", Password: "wrong-password", Source: "the test"}
 	_, err = dial(t, r, private, func(o *client.Options) { o.Credential = wrong }).Tags(t.Context(), "x")
@@ -130,7 +130,7 @@ func TestKeychain(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	if c := find(t, "x"); c.Username != "" {
-		t.Errorf("without any file, the keychain found %v", c)
+		t.Errorf("without any file, the keychain found %v, want no login", c)
 	}
 	steps := []struct {
 		name string
@@ -160,7 +160,7 @@ func TestKeychain(t *testing.T) {
 		}
 	}
 	if c := find(t, "a/bc"); c.Username != "elsewhere" {
-		t.Errorf("the login for a/b is used for a/bc: %v", c)
+		t.Errorf("for a/bc, the keychain found %v, want the login of the host, not the one of a/b", c)
 	}
 }
 
@@ -178,10 +178,10 @@ func TestKeychainRunsHelpers(t *testing.T) {
 		}
 	}
 	if runs, err := os.ReadFile(filepath.Join(dir, "runs")); err != nil || string(runs) != "run\n" {
-		t.Errorf("the helper's log is %q, %v, want one run", runs, err)
+		t.Errorf("the helper's log is %q (error %v), want one run", runs, err)
 	}
 	if c, err := k.Credential(t.Context(), "b.example", "x"); err == nil {
-		t.Errorf("although the helper is missing, the keychain found %v", c)
+		t.Errorf("with a missing helper, the keychain found %v, want an error", c)
 	}
 }
 
@@ -213,7 +213,7 @@ func TestRedirectsGetNoLogin(t *testing.T) {
 	r.Inject(registrytest.Answer(registrytest.On("GET blobs"), 307, "Location: "+store.URL+"/blob?signature=x"))
 	wantBlob(t, c, "x", b)
 	if leaked != "" {
-		t.Errorf("the other host received the login: %s", leaked)
+		t.Errorf("the other host received the login, want none: %s", leaked)
 	}
 	guarded := dial(t, r, func(o *client.Options) { o.Credential = user })
 	_, err := guarded.Blob(t.Context(), "x", b.digest, 1000, 0)

@@ -64,6 +64,6 @@ func FuzzLoginFile(f *testing.F) {
 				return
 			}
 		}
-		t.Fatalf("the file %q has no entry for the login that was found for %s", data, host)
+		t.Fatalf("the file %q has no entry for %[2]s, but the keychain found a login for it", data, host)
 	})
 }

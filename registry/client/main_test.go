@@ -90,7 +90,7 @@ func read(t *testing.T, c *client.Client, repository string, b blob, offset int6
 func wantBlob(t *testing.T, c *client.Client, repository string, b blob) {
 	t.Helper()
 	if got := read(t, c, repository, b, 0); !bytes.Equal(got, b.data) {
-		t.Fatalf("the registry's copy of blob %s has wrong content (%d bytes)", b.digest, len(got))
+		t.Fatalf("blob %s in the registry has wrong content (%d bytes), want the uploaded content", b.digest, len(got))
 	}
 }
 
@@ -104,7 +104,7 @@ func upload(t *testing.T, c *client.Client, u client.Upload, b blob) client.Uplo
 	return how
 }
 
-// image pushes an image with one layer under a tag, and returns its manifest.
+// image pushes an image with one layer to a tag, and returns its manifest.
 func image(t *testing.T, c *client.Client, repository, tag string) client.Manifest {
 	t.Helper()
 	config, layer := noise(300, 1), noise(3000, 2)
@@ -135,7 +135,7 @@ func wantCause(t *testing.T, err, cause error) {
 	_ = failure(t, err, cause)
 }
 
-// failure returns err as an *Error. If err is not an *Error with the given cause, the test fails.
+// failure returns err as an *Error. It fails the test unless err is an *Error with the given cause.
 func failure(t *testing.T, err, cause error) *client.Error {
 	t.Helper()
 	var e *client.Error

@@ -46,7 +46,7 @@ func (c *Client) Manifest(ctx context.Context, repository, reference string) (Ma
 	return m, err
 }
 
-// manifest requests a manifest once. After a wrong answer, it does not try again.
+// manifest requests a manifest. It does not repeat the request after a wrong answer.
 func (c *Client) manifest(ctx context.Context, k *call) (Manifest, error) {
 	header, body, err := c.fetch(ctx, k, MaxManifest)
 	if err != nil {
@@ -98,8 +98,8 @@ func (c *Client) HeadManifest(ctx context.Context, repository, reference string)
 }
 
 // PutManifest pushes a manifest by tag or digest. subject is the subject that the registry
-// recognized. It is empty if the manifest has no subject, or if the registry has no referrers
-// API. In the latter case, the caller has to update the referrers tag. If the registry computed
+// recognized. It is empty if the manifest has no subject, or if the registry has no referrers API.
+// If there is no such API, the caller has to update the referrers tag. If the registry computed
 // another digest, the *Error wraps ErrMismatch.
 func (c *Client) PutManifest(ctx context.Context, repository, reference string, m Manifest) (subject digest.Digest, err error) {
 	k, err := c.call(ctx, "put manifest", http.MethodPut, repository, "manifests", reference)
@@ -128,7 +128,8 @@ func (c *Client) PutManifest(ctx context.Context, repository, reference string, 
 }
 
 // isPartMissing reports whether a registry refuses a manifest because a blob or manifest in it is
-// missing. Behind a load balancer, one server may not see yet what another one has acknowledged.
+// missing. Behind a load balancer, one server of the registry may not see yet what another server
+// has stored.
 func isPartMissing(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.HasCode("MANIFEST_BLOB_UNKNOWN") || e.HasCode("BLOB_UNKNOWN") || e.HasCode("MANIFEST_UNKNOWN"))
@@ -146,7 +147,7 @@ func digestOf(k *call, h http.Header) (digest.Digest, error) {
 		return reported, nil
 	}
 	if reported != "" && reported != requested && reported.Algorithm() == requested.Algorithm() {
-		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("the registry reports the digest %s", reported))
+		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("the registry reports the digest %s, not the requested one", reported))
 	}
 	return requested, nil
 }

@@ -12,8 +12,8 @@ import (
 // is at fault only if the answer stays wrong.
 const mismatchRetries = 2
 
-// RetryMismatch calls ask. While isWrong returns true for the error, it pauses and calls ask
-// again, at most twice. If fresh is true, ask has to bypass caches. RetryMismatch returns the
+// RetryMismatch calls ask. If isWrong returns true for the error, it pauses and calls ask again, at
+// most twice. ask has to bypass caches if its argument fresh is true. RetryMismatch returns the
 // error of the last call, or the context's.
 func (c *Client) RetryMismatch(ctx context.Context, isWrong func(error) bool, ask func(fresh bool) error) error {
 	for asked := 0; ; asked++ {
@@ -42,7 +42,7 @@ func (c *Client) retryMismatch(ctx context.Context, k *call, ask func() error) e
 
 func isMismatch(err error) bool { return errors.Is(err, ErrMismatch) }
 
-// persistent adds to an error how often the client got a wrong answer.
+// persistent adds to an error how many wrong answers the client got.
 func persistent(err error) error {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -53,7 +53,7 @@ func persistent(err error) error {
 }
 
 // pastCaches copies the header of a request, and adds fields that make caches ask the registry (RFC
-// 9111, section 5.2.1.4; section 5.4 for old caches).
+// 9111, section 5.2.1.4, and for old caches section 5.4).
 func pastCaches(h http.Header) http.Header {
 	h = h.Clone()
 	if h == nil {

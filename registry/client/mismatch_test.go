@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// page returns the body of an answer that no registry wrote, such as a login page.
+// page returns an HTML page instead of the body, like the login page of a hotel's network.
 func page([]byte) []byte { return []byte("<html>Welcome to the hotel</html>") }
 
 // wrongAnswer describes a request to a registry that has an image x:v1, and how its answer is
@@ -101,7 +101,7 @@ func newFaulty(t *testing.T) *faulty {
 	return d
 }
 
-// spoils corrupts the answers to those requests of q's kind that m matches.
+// spoils makes the registry corrupt its answers to those requests of kind q.kind that m matches.
 func (d *faulty) spoils(q wrongAnswer, m registrytest.Match) {
 	d.fresh = nil
 	spoil := registrytest.Spoil(func(r *http.Request) bool { return registrytest.On(q.kind)(r) && m(r) }, q.spoil)
@@ -132,10 +132,10 @@ func TestWrongAnswers(t *testing.T) {
 				})
 				err := q.ask(t.Context(), c, d.image)
 				if want := []string{"", "no-cache", "no-cache"}[:min(test.wrong, 2)+1]; !slices.Equal(d.fresh, want) {
-					t.Errorf("the requests have the Cache-Control headers %q, want %q", d.fresh, want)
+					t.Errorf("the requests had Cache-Control %q, want %q", d.fresh, want)
 				}
 				if clock.Now().Equal(clock.start) {
-					t.Error("the client repeated the request without a pause")
+					t.Error("the client repeated the request without a pause, want a pause before each retry")
 				}
 				if test.wrong <= 2 || q.says == "" {
 					if err != nil {
@@ -146,7 +146,7 @@ func TestWrongAnswers(t *testing.T) {
 				wantCause(t, err, client.ErrMismatch)
 				for _, words := range []string{q.says, d.Host, " x", "(asked 3 times)"} {
 					if !strings.Contains(err.Error(), words) {
-						t.Errorf("the error %v does not contain %q", err, words)
+						t.Errorf("the error is %v, want %q in it", err, words)
 					}
 				}
 			})
@@ -198,7 +198,7 @@ func TestWrongTokens(t *testing.T) {
 						t.Error(err)
 					}
 				} else if e := failure(t, err, client.ErrRefused); e.Side != client.SideToken {
-					t.Errorf("the error originates from %s, want the token server", e.Side)
+					t.Errorf("the error's side is %s, want the token server", e.Side)
 				}
 				if want := min(wrong+1, 3); asked != want {
 					t.Errorf("the client requested a token %d times, want %d", asked, want)
@@ -238,13 +238,13 @@ func TestWrongReferrers(t *testing.T) {
 	c := dial(t, r)
 	wrong = 2
 	if n, err := ask(c); n != 1 || err != nil || asked != 3 {
-		t.Errorf("the client found %d referrers after %d requests (error %v), want 1 after 3", n, asked, err)
+		t.Errorf("the client found %d referrers after %d requests (error %v), want 1 referrer after 3 requests", n, asked, err)
 	}
 	asked, wrong = 0, 1<<30
 	n, err := ask(c)
 	wantCause(t, err, client.ErrMismatch)
 	if n != 0 || asked != 3 {
-		t.Errorf("the client found %d referrers after %d requests, want 0 after 3", n, asked)
+		t.Errorf("the client found %d referrers after %d requests, want 0 referrers after 3 requests", n, asked)
 	}
 	asked, c = 0, dial(t, r)
 	for range 5 {
@@ -253,6 +253,6 @@ func TestWrongReferrers(t *testing.T) {
 		}
 	}
 	if asked != 3+4 {
-		t.Errorf("to a registry without the API, the client sent %d requests for 5 lists, want 7", asked)
+		t.Errorf("for 5 lists, the client sent %d requests to a registry with wrong answers, want 7", asked)
 	}
 }

@@ -136,9 +136,9 @@ func hostCertificate(t *testing.T, hosts []string) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// throughTo returns a proxy. Whatever host a client asks for, the proxy connects it to a port
-// that sends a fixed text. With TLS the client gets a tunnel; with plain HTTP the text is the
-// answer of the proxy.
+// throughTo returns a proxy that connects clients to a port that sends a fixed text, whatever host
+// they ask for. For TLS, the proxy opens a tunnel to the port; for plain HTTP, the text is the
+// proxy's answer.
 func throughTo(t *testing.T, says string, plain bool) func(*http.Request) (*url.URL, error) {
 	t.Helper()
 	port, err := net.Listen("tcp", "127.0.0.1:0")

@@ -20,7 +20,7 @@ func TestParseReference(t *testing.T) {
 		"docker.io/me/x":                {Registry: "index.docker.io", Path: "me/x"},
 	} {
 		if got, err := client.ParseReference(s); err != nil || got != want {
-			t.Errorf("%q is parsed as %+v, %v; want %+v", s, got, err, want)
+			t.Errorf("ParseReference(%q) = %+v, %v; want %+v", s, got, err, want)
 		}
 	}
 	for _, s := range []string{
@@ -28,7 +28,7 @@ func TestParseReference(t *testing.T) {
 		"host:5000/x@sha256:" + strings.Repeat("0", 64), "host:5000//x", "user:secret@host:5000/x", "host:5000/" + strings.Repeat("a", 256),
 	} {
 		if got, err := client.ParseReference(s); !errors.Is(err, client.ErrReference) {
-			t.Errorf("%q is parsed as %+v, %v; want ErrReference", s, got, err)
+			t.Errorf("ParseReference(%q) = %+v, error %v; want ErrReference", s, got, err)
 		}
 	}
 }
@@ -42,7 +42,7 @@ func TestReferenceRepository(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := r.Repository(test[1]); got != test[2] {
-			t.Errorf("the repository at path %s below %s is %q, want %q", test[1], test[0], got, test[2])
+			t.Errorf("Repository(%q) of %q = %q, want %q", test[1], test[0], got, test[2])
 		}
 	}
 }
@@ -59,10 +59,10 @@ func FuzzParseReference(f *testing.F) {
 		}
 		again, err := client.ParseReference(r.String())
 		if err != nil || again != r {
-			t.Fatalf("%q is parsed as %+v, but its printed form is parsed as %+v (error %v)", s, r, again, err)
+			t.Fatalf("ParseReference(%q) = %+v, but its String is parsed as %+v (error %v); want the same", s, r, again, err)
 		}
 		if r.Path != "" && !names.IsRepository(r.Path) {
-			t.Fatalf("%q is parsed with the illegal path %q", s, r.Path)
+			t.Fatalf("ParseReference(%q) returned the illegal path %q, want a legal one", s, r.Path)
 		}
 	})
 }

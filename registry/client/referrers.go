@@ -62,9 +62,9 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 	return found, err
 }
 
-// IsInconclusive reports whether the registry's answer means neither yes nor no. That is the case
-// if the registry refuses the request, fails, or sends a wrong answer. If the request was only an
-// optimization, the caller can continue.
+// IsInconclusive reports whether the registry's answer means neither yes nor no. That is so if the
+// registry refuses the request, fails, or sends a wrong answer. A caller that sent the request only
+// as an optimization can continue.
 func IsInconclusive(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.Side != SideRegistry {

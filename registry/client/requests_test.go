@@ -34,11 +34,11 @@ func TestManifestAndHeadManifest(t *testing.T) {
 	for _, reference := range []string{"v1", want.Digest.String()} {
 		got, err := c.Manifest(t.Context(), "a/b", reference)
 		if err != nil || got.Digest != want.Digest || got.MediaType != want.MediaType || string(got.Body) != string(want.Body) {
-			t.Errorf("for %s, Manifest returned the wrong manifest %+v, error %v", reference, got, err)
+			t.Errorf("Manifest(%s) = %+v, error %v; want the pushed manifest", reference, got, err)
 		}
 		d, err := c.HeadManifest(t.Context(), "a/b", reference)
 		if err != nil || d.Digest != want.Digest || d.Size != int64(len(want.Body)) || d.MediaType != want.MediaType {
-			t.Errorf("for %s, HeadManifest returned the wrong descriptor %+v, error %v", reference, d, err)
+			t.Errorf("HeadManifest(%s) = %+v, error %v; want the descriptor of the pushed manifest", reference, d, err)
 		}
 	}
 	_, err := c.Manifest(t.Context(), "a/b", "nothing")
@@ -103,10 +103,10 @@ func TestListsFollowLinkHeaders(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{Handler: pages}))
 	got, err := c.Tags(t.Context(), "x")
 	if err != nil || len(got) != tags || got[tags-1] != fmt.Sprint(tags) {
-		t.Errorf("the client read %d tags (error %v), want %d", len(got), err, tags)
+		t.Errorf("Tags returned %d tags (error %v), want %d", len(got), err, tags)
 	}
 	if got, err = c.Catalog(t.Context()); err != nil || len(got) != tags {
-		t.Errorf("the client read %d repositories (error %v), want %d", len(got), err, tags)
+		t.Errorf("Catalog returned %d names (error %v), want %d", len(got), err, tags)
 	}
 }
 
@@ -129,8 +129,8 @@ func TestListsOfDistributionRegistry(t *testing.T) {
 	wantCause(t, err, client.ErrNotFound)
 }
 
-// If a list is endless or too long, the error gives the reason. The client does not fall back to
-// the referrers tag, because it may list fewer referrers.
+// If a list is endless or too long, the error gives the reason. The client does not use the
+// referrers tag instead, because that tag may list fewer referrers.
 func TestEndlessLists(t *testing.T) {
 	subject := digest.FromString("subject")
 	long := strings.Repeat("x", 1<<14)
@@ -141,7 +141,7 @@ func TestEndlessLists(t *testing.T) {
 		// names and referrers are the entries of each page.
 		names, referrers string
 		want             string
-		// quick names the kinds of lists that the quick test tier reads.
+		// quick contains the kinds of lists that the quick test tier reads.
 		quick string
 	}{
 		"a loop":       {func(int) string { return "" }, "", "", "loop", "tags, catalog, referrers"},
@@ -178,7 +178,7 @@ func TestEndlessLists(t *testing.T) {
 				err := list()
 				wantCause(t, err, client.ErrTooMany)
 				if err == nil || !strings.Contains(err.Error(), test.want) {
-					t.Errorf("the list of %s failed with %v, want %q", kind, err, test.want)
+					t.Errorf("reading the list of %s: got the error %v, want %q in it", kind, err, test.want)
 				}
 			}
 		})
@@ -270,7 +270,7 @@ func TestStalledRequests(t *testing.T) {
 		t.Errorf("%v, %v", got.Digest, err)
 	}
 	if n := r.Kinds()["GET manifests"]; n < 2 {
-		t.Errorf("the client sent %d requests, so it did not give up the silent one", n)
+		t.Errorf("the client sent %d requests, want at least 2, because the first one gets no answer", n)
 	}
 	few := dial(t, r, func(o *client.Options) { o.Silence, o.Retries = 50*time.Millisecond, 2 })
 	always, release := registrytest.Stall(registrytest.On("GET manifests"))
@@ -287,10 +287,10 @@ func TestUnreachableRegistry(t *testing.T) {
 	c := dial(t, r, func(o *client.Options) { o.Retrying = func(error, time.Duration) { asked++ } })
 	e := failure(t, c.Ping(t.Context()), client.ErrUnreachable)
 	if e.Side != client.SideNetwork || asked > 0 {
-		t.Errorf("the error is %+v after %d retries, but a wrong address must be reported at once", e, asked)
+		t.Errorf("got the error %+v after %d retries, want the side network and no retry, because the address may be wrong", e, asked)
 	}
 	if strings.Contains(e.Error(), "http://") {
-		t.Errorf("the error contains the URL of the request, which may contain a secret: %v", e)
+		t.Errorf("the error contains a URL, want none, because it may contain a secret: %v", e)
 	}
 }
 

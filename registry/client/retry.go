@@ -53,13 +53,13 @@ func (clock) Sleep(ctx context.Context, d time.Duration) error {
 type failures struct {
 	// count is the number of failed answers and cut connections.
 	count int
-	// away is when connecting first failed; zero if connecting works.
+	// away is when the client first failed to connect. It is zero while connecting works.
 	away time.Time
 }
 
 // pause counts the failure err and waits before a retry. It returns err if a retry is useless or
-// not allowed. Options.Retries limits the number of failures while connecting works. maxAway
-// limits how long connecting may fail.
+// not allowed. Options.Retries limits the number of failures other than failures to connect.
+// maxAway limits how long the client tries to connect.
 func (c *Client) pause(ctx context.Context, f *failures, err error, once bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -172,10 +172,10 @@ func use(t *testing.T, c *client.Client) (failed error) {
 	return failed
 }
 
-// checkSecrets checks which host received which secret. The password may be sent to the registry
-// if it asks for Basic, and otherwise to its token server. An identity token may be sent to the
-// token server, and other tokens to the registry. No other host may receive a secret, and no
-// requested scope may exceed those of the calls.
+// checkSecrets checks which host received which secret. The password may be sent to the registry if
+// it asks for Basic, and otherwise to its token server. An identity token may be sent to the token
+// server, and other tokens to the registry. No other host may receive a secret. No requested scope
+// may exceed the scopes that the calls need.
 func checkSecrets(t *testing.T, s *stage, hops []hop) {
 	t.Helper()
 	registry, tokens := s.scheme+"://"+s.address(theRegistry), s.scheme+"://"+s.address(theTokens)
@@ -195,7 +195,7 @@ func checkSecrets(t *testing.T, s *stage, hops []hop) {
 			}
 		}
 		if strings.Contains(all, "victim/b") || strings.Contains(all, "victim/c") {
-			t.Errorf("%s%s was asked for scopes that the client did not need: %v %s", h.at, h.path, h.query["scope"], h.body)
+			t.Errorf("%s%s received a request for scopes that the client does not need, want none: %v %s", h.at, h.path, h.query["scope"], h.body)
 		}
 	}
 }
@@ -228,7 +228,7 @@ func TestSecretsStayWithTheirHost(t *testing.T) {
 						err := use(t, w.client(t, theRegistry, scheme, l.credential))
 						checkSecrets(t, s, w.seen())
 						if t.Failed() {
-							t.Fatalf("with a registry over %s, the %s login and a %s to %s, which asks for %s: %v", scheme, l.name, way, target, asks, err)
+							t.Fatalf("registry over %s, %s login, %s to %s, challenge %s: a secret reached a wrong host (error of the calls: %v)", scheme, l.name, way, target, asks, err)
 						}
 					}
 				}
@@ -251,7 +251,7 @@ func TestDefaultPortsAreTheSameHost(t *testing.T) {
 						err := use(t, w.client(t, named, scheme, l.credential))
 						checkSecrets(t, s, w.seen())
 						if err != nil {
-							t.Errorf("with the registry %s, the %s login and a %s to %s: %v", named, l.name, way, target, err)
+							t.Errorf("registry %s, %s login, %s to %s: got the error %v, want none", named, l.name, way, target, err)
 						}
 					}
 				}

@@ -54,8 +54,8 @@ func isRedirect(status int, method string) bool {
 	return false
 }
 
-// sendTo sends the call to one URL. home is true if all requests of the call so far, including
-// this one, went to the call's own host.
+// sendTo sends the call to one URL. home is true if all requests of the call so far, including this
+// one, have the host of the call's URL.
 func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []string, home bool) (*http.Response, error) {
 	watched, s := newStallTimer(ctx, c.options.Silence+k.patience)
 	req, body, err := c.request(watched, k, target, s)
@@ -164,8 +164,8 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 	case errors.As(err, &verification), errors.As(err, &unknown):
 		e.Cause = ErrCertificate
 	case errors.As(err, &name) && name.IsNotFound, errors.Is(err, syscall.ECONNREFUSED), isAlert(err):
-		// A registry that answered before is restarting. If it never answered, the address is
-		// wrong, so retries are useless.
+		// A registry that answered before is probably restarting. If it never answered, the address
+		// is probably wrong, so retries are useless.
 		e.final = !c.reached.Load()
 	case errors.Is(err, io.EOF):
 		e.Err = errors.New("the connection was closed before the server answered")
@@ -194,8 +194,8 @@ func isAlert(err error) bool {
 	return errors.As(err, &alert) || errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// discard closes an unwanted body, but keeps the slot of the limiter. It reads a little first, so
-// that the connection can be reused.
+// discard closes the body of an unwanted answer, but keeps the slot of the limiter. It first reads
+// the beginning of the body, so that the connection can be reused.
 func (r *receiving) discard() {
 	_, _ = io.Copy(io.Discard, io.LimitReader(r, 64<<10))
 	r.done = func() {}

@@ -25,7 +25,7 @@ type session struct {
 }
 
 // commitRate is how fast, in bytes per second, a registry is assumed to hash or copy an upload
-// when it commits it. Meanwhile, it sends nothing.
+// when it commits it. During this time, it sends nothing.
 const commitRate = 20 << 20
 
 const (
@@ -130,11 +130,11 @@ func parseReceived(h http.Header) (int64, bool) {
 	return n + 1, true
 }
 
-// patch sends the bytes from the offset from up to the offset to, without the byte at to. ranged
-// adds a Content-Range header, which a registry needs only if it already has some bytes. After a
-// success, the client assumes that the registry has all these bytes. It ignores the Range header of
-// the answer, because some registries count it wrongly. If the registry has fewer bytes, it refuses
-// the next chunk or the digest.
+// patch sends the bytes in the half-open range [from, to). ranged adds a Content-Range header,
+// which a registry needs only if it already has some bytes. After a success, the client assumes
+// that the registry has all these bytes. It ignores the Range header of the answer, because some
+// registries count it wrongly. If the registry has fewer bytes, it refuses the next chunk or the
+// digest.
 func (s *session) patch(ctx context.Context, content *content, from, to int64, ranged bool) error {
 	k := s.call(opPatch, http.MethodPatch)
 	k.want = []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated, http.StatusOK}
@@ -211,11 +211,11 @@ func (c *Client) ProbeUpload(ctx context.Context, repository string) (refused, e
 	return refused, ctx.Err()
 }
 
-// ProbeMount tests whether the registry accepts mounts. It asks to mount a blob that exists nowhere
-// from another repository. According to the specification, the registry then starts an upload,
-// which ProbeMount cancels, so that nothing remains. refused is the reason why the registry will
-// refuse mounts, or nil. A 404 response is not such a reason, because it only means that the blob
-// is missing. err is an *Error if the registry fails, or the context's error.
+// ProbeMount tests whether the registry accepts mounts. It asks to mount a nonexistent blob from
+// another repository. According to the specification, the registry then starts an upload, which
+// ProbeMount cancels, so that nothing remains. refused is the reason why the registry will refuse
+// mounts, or nil. A 404 response is not such a reason, because it only means that the blob is
+// missing. err is an *Error if the registry fails, or the context's error.
 func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refused, err error) {
 	var nothing [32]byte
 	_, _ = rand.Read(nothing[:]) // never fails
@@ -229,8 +229,8 @@ func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refus
 	case err != nil:
 		return nil, err
 	case s == nil:
-		// No more mounts are tried, because blobs would be missing although the registry claims
-		// to have mounted them.
+		// The client tries no more mounts: it would believe a registry that only claims to have
+		// mounted a blob, and the blob would be missing.
 		c.mountsRefused.Store(mountRefusals)
 		return &Error{Op: "mount blob", Host: c.options.Registry, Repository: repository, Reference: d.String(), Side: SideRegistry,
 			Status: http.StatusCreated, Cause: ErrMismatch, Err: errors.New("the registry claims to have mounted a blob that exists nowhere")}, nil

@@ -126,7 +126,7 @@ type seconds float64
 func (s *seconds) UnmarshalJSON(data []byte) error {
 	n, err := strconv.ParseFloat(strings.TrimSpace(strings.Trim(string(data), `"`)), 64)
 	if errors.Is(err, strconv.ErrRange) {
-		err = nil // if a number is out of range, n is infinite or zero
+		err = nil // if a number is out of range, strconv returns an infinite n or zero
 	}
 	if err != nil || math.IsNaN(n) {
 		n = 0
@@ -243,8 +243,8 @@ func (c *Client) requestToken(ctx context.Context, r tokenRequest, k *call) (tok
 
 const opToken = "token"
 
-// repositoryOf returns the repository in the scopes of a token, or "". If the scopes name
-// several, it returns the one to push to, rather than one to mount from.
+// repositoryOf returns the repository in the scopes of a token, or "". If there are several, it
+// returns the repository to push to, rather than one to mount from.
 func repositoryOf(scopes []string) (name string) {
 	for _, s := range scopes {
 		resource, actions := cutActions(s)

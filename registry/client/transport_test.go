@@ -43,7 +43,7 @@ func TestClientCertificates(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{TLS: true, ClientCertificates: true})
 	ca := func(o *client.Options) { overTLS(o); o.CAFile = caFile(t, r) }
 	if err := dial(t, r, ca).Ping(t.Context()); err == nil {
-		t.Error("the server accepted a client without a certificate")
+		t.Error("a client without a certificate got no error, want the server to refuse it")
 	}
 	cert, key := certificate(t)
 	image(t, dial(t, r, ca, func(o *client.Options) { o.CertFile, o.KeyFile = cert, key }), "x", "v1")
@@ -80,7 +80,7 @@ func TestUnreadableCertificates(t *testing.T) {
 	} {
 		o.Registry = "a.example"
 		if _, err := client.New(o); err == nil {
-			t.Errorf("%s: New returned no error", name)
+			t.Errorf("%s: New returned no error, want one", name)
 		}
 	}
 }
@@ -105,6 +105,6 @@ func TestPlainHTTP(t *testing.T) {
 	}
 	image(t, dial(t, r, through), "y", "v1")
 	if err := dial(t, r, overTLS, through).Ping(t.Context()); err == nil {
-		t.Error("the proxy got no request")
+		t.Error("Ping with TLS through the proxy succeeded, want an error, because the proxy refuses CONNECT")
 	}
 }

@@ -50,8 +50,8 @@ func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
 }
 
 // closedPort returns an address that refuses connections until the test ends. It is the local
-// address of a connected client. The port of a closed listener would not do, because another
-// process could take it.
+// address of a connected client. It is not the port of a closed listener, because another process
+// could open that port.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,8 +67,8 @@ func closedPort(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
-// If a call cannot connect to the registry, it retries for two minutes, whatever Options.Retries
-// is, and logs a line now and then. When the registry is back, the call succeeds.
+// If a call cannot connect to the registry, it retries for two minutes, even if Options.Retries is
+// 1, and reports failures at intervals. When the registry is back, the call succeeds.
 func TestUnreachableRegistryIsAwaited(t *testing.T) {
 	for _, test := range []struct {
 		away time.Duration
@@ -103,21 +103,21 @@ func TestUnreachableRegistryIsAwaited(t *testing.T) {
 			}
 			waited := clock.Now().Sub(clock.start)
 			if limit := min(test.away, 2*time.Minute); waited < limit || waited > limit+5*time.Second {
-				t.Errorf("the client waited for %s, want %s", waited, limit)
+				t.Errorf("the client waited for %s, want %s, or up to 5 seconds more", waited, limit)
 			}
 			for i, at := range lines {
 				if i > 0 && at-lines[i-1] < 10*time.Second {
-					t.Errorf("lines were logged less than 10 seconds apart: %v", lines)
+					t.Errorf("failures were reported at %v, want at least 10 seconds between two reports", lines)
 				}
 			}
 			if most := int(waited/(15*time.Second)) + 1; len(lines) < most {
-				t.Errorf("only %d lines were logged in %s: %v", len(lines), waited, lines)
+				t.Errorf("got %d reports in %s, want at least one per 15 seconds: %v", len(lines), waited, lines)
 			}
 		})
 	}
 }
 
-// Each progress restarts the two minutes, so an upload may wait longer in total.
+// Each progress of an upload restarts the two minutes, so the upload may wait longer in total.
 func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	clock, dead := newFakeClock(), &url.URL{Scheme: "http", Host: closedPort(t)}
@@ -139,8 +139,8 @@ func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 		if !interrupted(req) {
 			return false
 		}
-		// The registry goes away before the connection is cut, because the client then tries again at
-		// once.
+		// The registry becomes unreachable before the connection is cut, because the client tries
+		// again as soon as it is cut.
 		returns.Store(int64(clock.Now().Sub(clock.start) + 90*time.Second))
 		away.Store(true)
 		return cut(w, req, next)
@@ -148,7 +148,7 @@ func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 	b := big()
 	upload(t, c, b.upload("x"), b)
 	if waited := clock.Now().Sub(clock.start); waited < 3*90*time.Second {
-		t.Errorf("the client waited for only %s", waited)
+		t.Errorf("the client waited for %s, want at least 4m30s", waited)
 	}
 }
 
@@ -163,7 +163,7 @@ func TestFirstContactIsNotAwaited(t *testing.T) {
 }
 
 // crane's registry does not report the offset of an upload, but answers 400. So an interrupted
-// upload starts over, in this process or a later one, and its saved session is dropped.
+// upload starts over, in the same process or a later one, and its saved session is dropped.
 func TestCraneRegistryCannotResume(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))})
 	b := big()
@@ -173,16 +173,17 @@ func TestCraneRegistryCannotResume(t *testing.T) {
 	u.Sessions = kept
 	first := dial(t, r, func(o *client.Options) { o.Retries = -1 })
 	if _, err := first.Upload(t.Context(), u); err == nil || kept.location == "" {
-		t.Fatalf("the first upload did not fail, or saved no session: %v, %q", err, kept.location)
+		t.Fatalf("the first upload returned the error %v and saved the session %q, want an error and a session", err, kept.location)
 	}
 	upload(t, dial(t, r), u, b)
 	if kept.location != "" {
-		t.Errorf("the session %s is still saved", kept.location)
+		t.Errorf("the session %s is still saved, want none", kept.location)
 	}
 }
 
-// If the registry does not know a saved upload session, the client starts a new one in the same
-// run. It keeps the saved session if the failure is temporary, or if the user has no access at all.
+// If the registry does not know a saved upload session, the client starts a new one within the same
+// call of Upload. It keeps the saved session if the failure is temporary, or if the registry
+// refuses every upload of this user.
 func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 	for _, test := range []struct {
 		status        int
@@ -203,7 +204,7 @@ func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 		u.Sessions = kept
 		_, err := dial(t, r, func(o *client.Options) { o.Retries = 1 }).Upload(t.Context(), u)
 		if (err == nil) != test.dropped || (kept.location != "") != test.kept {
-			t.Errorf("with the status %d, and %d for new uploads, the error is %v and the saved session %q; want success: %v, session kept: %v", test.status, test.posts, err, kept.location, test.dropped, test.kept)
+			t.Errorf("with status %d for the session and %d for new uploads: got the error %v and the saved session %q; want success: %v, session kept: %v", test.status, test.posts, err, kept.location, test.dropped, test.kept)
 		}
 	}
 }
@@ -220,12 +221,13 @@ func TestStoredSessionsOfAnotherHost(t *testing.T) {
 		u.Sessions = kept
 		upload(t, dial(t, r, private, func(o *client.Options) { o.Clock = newFakeClock() }), u, b)
 		if kept.location != "" {
-			t.Errorf("the session %s is still saved", kept.location)
+			t.Errorf("the session %s is still saved, want none", kept.location)
 		}
 	}
 }
 
-// One server of a registry may not see yet what another one has accepted, so the client retries.
+// One server of a registry may not see yet which blobs another server has accepted, so the client
+// retries.
 func TestManifestRetriedUntilBlobsAreKnown(t *testing.T) {
 	for _, code := range []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"} {
 		r := registrytest.New(t, registrytest.Options{})
@@ -234,13 +236,13 @@ func TestManifestRetriedUntilBlobsAreKnown(t *testing.T) {
 		r.Inject(registrytest.AnswerCode(registrytest.First(2, registrytest.On("PUT manifests")), 404, code))
 		image(t, c, "x", "v1")
 		if waited := clock.Now().Sub(clock.start); waited < time.Second {
-			t.Errorf("with the code %s, the client waited for only %s", code, waited)
+			t.Errorf("with the code %s, the client waited for %s, want at least one second", code, waited)
 		}
 		r.Inject(registrytest.AnswerCode(registrytest.On("PUT manifests"), 400, code))
 		r.Forget()
 		_, err := c.PutManifest(t.Context(), "x", "v2", manifest(noise(300, 1), noise(3000, 2)))
 		if e := failure(t, err, client.ErrRefused); !e.HasCode(code) || r.Kinds()["PUT manifests"] != 4 {
-			t.Errorf("the error is %v, after the requests %v", e, r.Kinds())
+			t.Errorf("got the error %v after the requests %v, want the code in the error and 4 PUT requests", e, r.Kinds())
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 const (
 	// The smallest chunk for a proxy that limits bodies is Options.StreamFrom divided by minChunk.
 	minChunk = 3
-	// mountRefusals is the number of refused mounts after which the client tries no more. If a
-	// mount was ever granted, there is no limit.
+	// mountRefusals is the number of refused mounts after which the client tries no more mounts.
+	// Once a mount was granted, there is no limit.
 	mountRefusals = 3
 )
 
@@ -40,8 +40,8 @@ type Upload struct {
 	From string
 	// Sessions saves the upload session. nil means that it is not saved.
 	Sessions Sessions
-	// Progress is called with the number of bytes that the registry has or was sent. The number
-	// decreases when bytes have to be sent again. nil means that nobody is notified.
+	// Progress is called with the number of bytes that the registry has or that were sent to it.
+	// The number decreases when bytes have to be sent again. It may be nil.
 	Progress func(int64)
 }
 
@@ -89,13 +89,13 @@ type uploading struct {
 	session *session
 	// pos is the number of bytes that the registry has.
 	pos int64
-	// ask means that pos is unknown, so that the registry has to be asked first.
+	// ask means that pos is unknown, so that the client has to ask the registry for it first.
 	ask bool
 	// fresh means that the session is new and empty.
 	fresh bool
 	// commits means that everything was sent once, so that the registry may have the blob.
 	commits bool
-	// failed counts the failures since furthest last grew.
+	// failed counts the failures since furthest, the largest value of pos, last grew.
 	failed   failures
 	furthest int64
 	restarts int
@@ -196,7 +196,7 @@ func (x *uploading) stream(ctx context.Context) error {
 			return err
 		}
 		if n == x.blob.Size+1 {
-			n = x.blob.Size // this registry counts bytes from one
+			n = x.blob.Size // such a registry counts bytes from one
 		}
 		if n > x.blob.Size {
 			return errForgotten
@@ -248,12 +248,12 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 	case !errors.As(err, &e) || x.session == nil:
 		return err
 	case e.Op == opOffset && e.Status == http.StatusForbidden && !x.denied:
-		// Starting a new upload shows whether the registry refuses any upload, or only this
-		// request. The saved session is replaced when the new upload has started.
+		// Starting a new upload shows whether the registry refuses all uploads, or only requests
+		// for the offset. The saved session is replaced when the new upload has started.
 		x.denied, x.session = true, nil
 		return nil
 	case e.Op == opOffset && (cannotAnswer(e) || x.elsewhere && (e.Status == 0 || e.Status == http.StatusUnauthorized)):
-		x.elsewhere = false // the other host may be gone for good, and the client sends it no login
+		x.elsewhere = false // the session's host may be gone for good, or require a login, which the client never sends to it
 		return x.restart(e)
 	case e.Status == http.StatusRequestEntityTooLarge:
 		return x.shrink(e)
@@ -273,7 +273,7 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		return err
 	}
 	if !x.isStreamed() {
-		x.session = nil // an interrupted PUT leaves the session in an unknown state, so the upload starts over
+		x.session = nil // an interrupted PUT leaves the session in an unknown state
 	}
 	return nil
 }
@@ -328,8 +328,8 @@ func (x *uploading) shrink(e *Error) error {
 	return nil
 }
 
-// checkDigest computes the digest of the content. It is called when the registry computed a
-// different digest, and finds out which side is wrong.
+// checkDigest computes the digest of the content. It is called when the registry reports a wrong
+// digest, to find out whether the content or the registry is wrong.
 func (x *uploading) checkDigest(ctx context.Context, e *Error) error {
 	got, err := x.content.digest(ctx, x.blob.Digest.Algorithm())
 	if err != nil {

@@ -59,15 +59,15 @@ func TestMountOrUpload(t *testing.T) {
 	u := b.upload("y")
 	u.From = "x"
 	if how := upload(t, c, u, b); how != client.Mounted {
-		t.Errorf("the blob was added by %v, want a mount", how)
+		t.Errorf("Upload returned %v, want Mounted", how)
 	}
 	u.From = "nowhere" // the registry answers 202, and the client uses the session of this answer
 	u.Repository = "z"
 	if how := upload(t, c, u, b); how != client.Sent {
-		t.Errorf("the blob was added by %v, want an upload", how)
+		t.Errorf("Upload returned %v, want Sent", how)
 	}
 	if n := r.Kinds()["POST uploads"]; n != 3 {
-		t.Errorf("%d uploads were started, want 3", n)
+		t.Errorf("the client sent %d POST requests, want 3", n)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestRefusedMountsBecomeUploads(t *testing.T) {
 			}
 		}
 		if n := r.Kinds()["POST uploads"]; n != 5+3 {
-			t.Errorf("with the status %d, the client sent %d POST requests, want 8: after three refusals it tries no more mounts", status, n)
+			t.Errorf("with status %d for mounts, the client sent %d POST requests, want 8: five uploads and only three tries to mount", status, n)
 		}
 	}
 }
@@ -141,7 +141,7 @@ func TestUploadsSurviveFaults(t *testing.T) {
 			requests := r.Requests()
 			last := requests[len(requests)-3] // the last two requests are the PUT and this test's check
 			if strings.HasPrefix(test.name, "reset") && (last.Method != http.MethodPatch || last.Length > int64(len(b.data))-mid/4) {
-				t.Errorf("the last PATCH resends too much: %+v", last)
+				t.Errorf("the last PATCH is %+v, want one that sends only what the registry does not have", last)
 			}
 		})
 	}
@@ -156,7 +156,8 @@ func acknowledge(value string) registrytest.Fault {
 	})
 }
 
-// cutAnd cuts off the first PATCH, and answers each request for the offset with status.
+// cutAnd cuts the connection during the first PATCH, and answers each request for the offset with
+// status.
 func cutAnd(status int) registrytest.Fault {
 	cut := registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2)
 	refuse := registrytest.Answer(registrytest.On("GET uploads"), status)
@@ -208,7 +209,7 @@ func TestUploadWrongContent(t *testing.T) {
 		_, err := c.Upload(t.Context(), u)
 		var local *client.LocalError
 		if !errors.As(err, &local) {
-			t.Errorf("the upload of %d bytes failed with %v, want a LocalError", n, err)
+			t.Errorf("uploading %d bytes returned the error %v, want a LocalError", n, err)
 		}
 	}
 }
@@ -227,7 +228,7 @@ func TestUploadUnreadableContent(t *testing.T) {
 		_, err := c.Upload(t.Context(), u)
 		var local *client.LocalError
 		if !errors.As(err, &local) || !errors.Is(err, broken) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("the upload failed with %v, want a LocalError", err)
+			t.Errorf("Upload returned the error %v, want a LocalError", err)
 		}
 		if n := r.Kinds()["POST uploads"]; n != 1 {
 			t.Errorf("%d tries", n)
@@ -250,10 +251,10 @@ func TestUploadsResumeInAnotherProcess(t *testing.T) {
 	r.Inject(registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2))
 	first := dial(t, r, func(o *client.Options) { o.Retries = -1 })
 	if _, err := first.Upload(t.Context(), u); err == nil {
-		t.Fatal("the first upload did not fail")
+		t.Fatal("the first upload returned no error, want one")
 	}
 	if kept.location == "" {
-		t.Fatal("the first upload saved no session")
+		t.Fatal("the first upload saved no session, want one")
 	}
 	second := dial(t, r)
 	upload(t, second, u, b)
@@ -261,7 +262,7 @@ func TestUploadsResumeInAnotherProcess(t *testing.T) {
 		t.Errorf("the second upload sent %.2f times the size of the blob, want at most 0.6", sent)
 	}
 	if kept.location != "" {
-		t.Errorf("the session is still saved: %s", kept.location)
+		t.Errorf("after the second upload, the session %s is still saved, want none", kept.location)
 	}
 }
 
@@ -279,7 +280,7 @@ func TestUnusableSavedSessionsAreReplaced(t *testing.T) {
 		u.Sessions = kept
 		upload(t, c, u, b)
 		if kept.location != "" {
-			t.Errorf("the session %s is still saved", location)
+			t.Errorf("the session %s is still saved, want none", location)
 		}
 	}
 }
@@ -319,16 +320,16 @@ func TestLocationsElsewhere(t *testing.T) {
 	_, err := dial(t, r, login).Upload(t.Context(), b.upload("x"))
 	e := failure(t, err, client.ErrPrivate)
 	if !strings.Contains(e.Error(), "--allow-private-redirects") {
-		t.Errorf("the error does not name --allow-private-redirects: %v", e)
+		t.Errorf("the error is %v, want --allow-private-redirects in it", e)
 	}
 	allowed := func(o *client.Options) { o.AllowPrivateRedirects = true }
 	_, err = dial(t, r, login, allowed).Upload(t.Context(), b.upload("x"))
 	if e := failure(t, err, client.ErrOtherHost); e.Host != other.Host {
-		t.Errorf("the error names the wrong host: %v", e)
+		t.Errorf("the error is %v, want the other host as its host", e)
 	}
 	for _, q := range other.Requests() {
 		if q.Authorization != "" {
-			t.Errorf("the other host received the login with %s", q.Kind())
+			t.Errorf("the other host received the login with %s, want no login", q.Kind())
 		}
 	}
 	// If the other host requires no login, the client uploads to it.
@@ -338,7 +339,7 @@ func TestLocationsElsewhere(t *testing.T) {
 	})
 	upload(t, dial(t, r, login, allowed), b.upload("x"), b)
 	if other.Kinds()["PATCH uploads"] == 0 {
-		t.Error("the client sent nothing to the other host")
+		t.Error("the other host received no PATCH request, want one")
 	}
 }
 
@@ -361,7 +362,7 @@ func TestUploadEndsWhenCancelled(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if kept.location == "" {
-		t.Error("the session was not saved")
+		t.Error("the cancelled upload saved no session, want one")
 	}
 }
 
@@ -381,8 +382,8 @@ func TestProbeUpload(t *testing.T) {
 }
 
 // If a client asks to mount a blob that exists nowhere, the registry starts an upload, and
-// ProbeMount cancels it. ProbeMount reports a refusal. If a registry claims to have mounted the
-// blob, the client tries no more mounts.
+// ProbeMount cancels it. If the registry refuses, ProbeMount returns the reason. If the registry
+// claims to have mounted the nonexistent blob, the client tries no more mounts.
 func TestProbeMount(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
@@ -406,7 +407,7 @@ func TestProbeMount(t *testing.T) {
 			}
 			refused, err := c.ProbeMount(t.Context(), "y", "x")
 			if err != nil || (refused != nil) != (test.cause != nil) || test.cause != nil && !errors.Is(refused, test.cause) {
-				t.Errorf("ProbeMount reported the refusal %v and the error %v; want the cause %v", refused, err, test.cause)
+				t.Errorf("ProbeMount = refusal %v, error %v; want a refusal with the cause %v", refused, err, test.cause)
 			}
 			left := map[bool]int{true: 1}[test.status == 0]
 			if kinds := r.Kinds(); kinds["POST uploads"] != 1 || kinds["DELETE uploads"] != left || kinds["PUT uploads"] != 0 {
@@ -424,13 +425,13 @@ func TestProbeMount(t *testing.T) {
 				}
 			}
 			if mounts != test.mounts {
-				t.Errorf("the client tried %d mounts, want %d", mounts, test.mounts)
+				t.Errorf("the client tried %d mounts after the probe, want %d", mounts, test.mounts)
 			}
 		})
 	}
 	r := registrytest.New(t, registrytest.Options{})
 	r.Inject(registrytest.Answer(mounting, 500))
 	if refused, err := dial(t, r).ProbeMount(t.Context(), "y", "x"); !errors.Is(refused, client.ErrServer) || err != nil {
-		t.Errorf("%v, %v", refused, err) // a failing mount counts as refused, because an upload works around it
+		t.Errorf("%v, %v", refused, err) // a server error counts as a refusal, because the client can upload the blob instead
 	}
 }
