@@ -292,7 +292,6 @@ func TestDownloadOfReplacedArchiveCompletes(t *testing.T) {
 	h.get("/v2/app/blobs/"+h.after.String()).wantError(t, http.StatusNotFound, "BLOB_UNKNOWN")
 }
 
-// refreshUntil rescans the tree until ok returns true.
 func (s *server) refreshUntil(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for t.Context().Err() == nil {

@@ -82,8 +82,7 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { d.n += len(p); return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 
-// sink is a discard with the method ReadFrom, because the ResponseWriter of a connection without
-// TLS has it.
+// sink is a discard with ReadFrom, like the ResponseWriter of a connection without TLS.
 type sink struct{ discard }
 
 func (s *sink) Flush() {}

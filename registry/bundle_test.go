@@ -38,7 +38,6 @@ func newBundle(tb testing.TB) *bundle {
 	return b
 }
 
-// name returns the name of a layout's repository.
 func (b *bundle) name(l *layouttest.Layout) string { return edition.Of(bundleRoot).Name(l.Path()) }
 
 // reach records manifests that clients can request from a layout's repository.

@@ -12,8 +12,8 @@ import (
 const maxHiding = 3
 
 // withHiding adds the names of unreadable archives and indexes to an error about unknown content,
-// because they may contain it. If the error already contains the path of a file, withHiding does
-// not change it.
+// because they may contain it. It does not change an error that already contains the path of a
+// file.
 func withHiding(err error, s *layoutstore.Snapshot) error {
 	var placed *layoutstore.ProblemError
 	if errors.As(err, &placed) && placed.Problem.Path != "" {

@@ -51,7 +51,6 @@ func newListed(tb testing.TB) *listed {
 	return s
 }
 
-// readList returns the entries of a tag list or a catalog.
 func readList(tb testing.TB, r response) []string {
 	tb.Helper()
 	r.wantStatus(tb, http.StatusOK)

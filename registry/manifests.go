@@ -20,8 +20,8 @@ var (
 	acceptBytes = []string{"bytes"}
 
 	// A bundle determines the media types of its manifests. If browsers show content of such a
-	// type, for example text/html, the scripts in the manifest must not run as part of a page of
-	// the registry.
+	// type, for example text/html, the scripts in the manifest must not run with the registry's
+	// origin.
 	sandboxed = []string{"default-src 'none'; sandbox"}
 	noSniff   = []string{"nosniff"}
 )

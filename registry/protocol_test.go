@@ -12,7 +12,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// unknownDigest is a digest whose content no test serves.
 var unknownDigest = digest.FromString("unknown content").String()
 
 // small serves two repositories: app contains an image, and empty contains nothing.

@@ -94,7 +94,6 @@ func (s *server) refusals() []refusal {
 	return heard
 }
 
-// response is a server's answer, including its body.
 type response struct {
 	status int
 	header http.Header
@@ -160,7 +159,6 @@ func (s *server) problems() []layoutstore.Problem {
 	return problemsOf(snapshot)
 }
 
-// wantStatus ends the test unless the answer has the given status.
 func (r response) wantStatus(tb testing.TB, status int) {
 	tb.Helper()
 	if r.status != status {
@@ -217,7 +215,6 @@ func decode[T any](tb testing.TB, r response) (v T) {
 	return v
 }
 
-// tags returns the tags of a repository, and fails the test if the list is malformed.
 func (s *server) tags(repository string) []string {
 	s.Helper()
 	r := s.get("/v2/" + repository + "/tags/list")

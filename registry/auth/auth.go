@@ -36,7 +36,7 @@ type Options struct {
 	// That is "repository" and its name, "registry" and "catalog", or two empty strings.
 	Scope func(*http.Request) (kind, name string)
 	// Refuse answers a refused request, after the challenge has been added to the headers. If
-	// it is nil, the answer has the error body of the registry API.
+	// Refuse is nil, the answer has the error body of the registry API.
 	Refuse func(w http.ResponseWriter, status int, reason string)
 	// Log gets a line when a file of credentials was read again or cannot be used.
 	Log *zap.Logger
@@ -109,7 +109,8 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // access returns the permission that a request needs. It does not depend on the method: a client
-// that tries to write needs only pull, because the registry then answers that it is read-only.
+// that tries to write needs only pull, because the registry refuses the write anyway, with an
+// answer that it is read-only.
 func (g *guard) access(req *http.Request) []auth.Access {
 	kind, name := g.options.Scope(req)
 	if kind == "" {
@@ -117,7 +118,7 @@ func (g *guard) access(req *http.Request) []auth.Access {
 	}
 	action := "pull"
 	if kind == "registry" {
-		action = "*" // distribution requires this action for the catalog
+		action = "*" // distribution requires this action for requests to the catalog
 	}
 	return []auth.Access{{Resource: auth.Resource{Type: kind, Name: name}, Action: action}}
 }

@@ -41,8 +41,8 @@ func entry(t testing.TB, user, password string) string {
 	return user + ":" + string(h) + "\n"
 }
 
-// guarded returns a handler that answers 204 to authorized requests, and the log entries of the
-// handler.
+// guarded returns a handler that answers authorized requests with 204, and a recorder of the log
+// entries of its access controller.
 func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -76,7 +76,6 @@ func read(t testing.TB, file string) string {
 	return string(data)
 }
 
-// ask requests path from h, with an Authorization header unless authorization is empty.
 func ask(h http.Handler, method, path, authorization string) *http.Response {
 	req := httptest.NewRequest(method, path, nil)
 	if authorization != "" {
@@ -102,7 +101,7 @@ func refused(t *testing.T, what string, resp *http.Response, challenge string) {
 		t.Errorf("%s: challenge %q, want %q", what, got, challenge)
 	}
 	if resp.Header.Get("Docker-Distribution-Api-Version") != "registry/2.0" {
-		t.Errorf("%s: no API version in the headers %v", what, resp.Header)
+		t.Errorf("%s: the answer has the headers %v, want an API version", what, resp.Header)
 	}
 	var body struct {
 		Errors []struct{ Code, Message string }
@@ -121,7 +120,7 @@ func TestPasswordLogin(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
 			refused(t, method+" "+path, ask(h, method, path, ""), challenge)
 		}
-		for range 3 { // the first try is checked against the bcrypt hash, the others against the remembered pair
+		for range 3 { // the first try is checked against the bcrypt hash, the next two against the remembered pair
 			if resp := ask(h, "GET", path, basic("ann", "päss: word")); resp.StatusCode != http.StatusNoContent {
 				t.Errorf("%s: %s", path, resp.Status)
 			}
@@ -172,13 +171,13 @@ func TestUnusableCredentialFiles(t *testing.T) {
 	} {
 		o.Log, o.Scope = zap.NewNop(), registry.Scope
 		if _, err := auth.New(http.NotFoundHandler(), o); err == nil {
-			t.Errorf("%s: New returned no error", name)
+			t.Errorf("%s: New returned no error, want one", name)
 		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: the error contains text of the file: %v", name, err)
+			t.Errorf("%s: the error contains text of the file, want none: %v", name, err)
 		}
 	}
 	if _, err := os.Stat(missing); !os.IsNotExist(err) {
-		t.Errorf("New created the missing file, or Stat failed: %v", err)
+		t.Errorf("Stat of the missing file returned the error %v, want fs.ErrNotExist, because New must not create the file", err)
 	}
 	o := auth.Options{Token: whole, Log: zap.NewNop(), Scope: registry.Scope}
 	if _, err := auth.New(http.NotFoundHandler(), o); err != nil {
@@ -186,8 +185,9 @@ func TestUnusableCredentialFiles(t *testing.T) {
 	}
 }
 
-// When a file is truncated, a file system may update its size before its modification time. So an
-// empty file can still have the time of the last valid content. The empty content must not be used.
+// When a file is truncated, a file system may update the size before the modification time. So an
+// empty file may still have the modification time of its last valid content. Even then, the empty
+// content must not be used.
 func TestHtpasswdTruncatedBeforeNewTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "htpasswd")
@@ -239,7 +239,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				case <-time.After(50 * time.Millisecond): // this sets the request rate; it costs no real time, because the test's clock is fake
+				case <-time.After(50 * time.Millisecond): // this pause limits the request rate; it costs no real time, because the test's clock is fake
 				}
 				asked.Add(1)
 				if !may("ann", "a") {
@@ -254,18 +254,19 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// counts checks that a change takes effect within two seconds and remains in effect.
+	// counts checks that a change takes effect within two seconds and remains in effect: bob may
+	// pull if want is true.
 	counts := func(what string, want bool) {
 		t.Helper()
 		time.Sleep(2 * time.Second)
 		for range 3 {
 			if may("bob", "b") != want {
-				t.Errorf("%s: whether bob may pull is %v, want %v", what, !want, want)
+				t.Errorf("%s: bob may pull: %v, want %v", what, !want, want)
 			}
 		}
 	}
 	if !may("bob", "b") {
-		t.Error("bob cannot pull before the first change")
+		t.Error("bob cannot pull before the first change, want success")
 	}
 	swap(ann)
 	counts("file replaced by one without bob", false)
@@ -278,9 +279,9 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	write(t, file, bob)
 	time.Sleep(100 * time.Millisecond)
 	write(t, file, bob+ann[:30])
-	time.Sleep(1500 * time.Millisecond) // pause as if the writer hung
+	time.Sleep(1500 * time.Millisecond) // like a writer that hangs
 	if !may("bob", "b") {
-		t.Error("while the file is half written, its last valid content is not used")
+		t.Error("while the file is half written, bob cannot pull, want the last valid content in effect")
 	}
 	write(t, file, ann)
 	counts("file overwritten without bob", false)
@@ -295,7 +296,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	close(stop)
 	load.Wait()
 	if failed.Load() != 0 || asked.Load() < 100 {
-		t.Errorf("%d of %d requests of a user who may pull failed, want 0 of at least 100", failed.Load(), asked.Load())
+		t.Errorf("for a user who may pull, %d of %d requests failed, want 0 of at least 100", failed.Load(), asked.Load())
 	}
 	t.Logf("%d requests, %d failed", asked.Load(), failed.Load())
 	for _, e := range logs.All() {
@@ -307,7 +308,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	swap("# nobody\n")
 	time.Sleep(2 * time.Second)
 	if may("ann", "a") || may("bob", "b") {
-		t.Error("a user can log in although the file lists nobody")
+		t.Error("a user can log in although the file is without users, want 401")
 	}
 }
 
@@ -327,7 +328,7 @@ func oldChangeAtFirstRequest(t *testing.T) {
 	}
 	time.Sleep(600 * time.Millisecond) // wait until the next check of the file is overdue
 	var clients sync.WaitGroup
-	for range 20 { // while one of the concurrent requests reads the new content, the others must not use the old content
+	for range 20 { // while one of the concurrent requests reads the new content, no other request may use the old content
 		clients.Go(func() {
 			if resp := ask(h, "GET", "/v2/", basic("ann", "a")); resp.StatusCode != http.StatusUnauthorized {
 				t.Errorf("a removed user got %s, want 401", resp.Status)
@@ -338,7 +339,8 @@ func oldChangeAtFirstRequest(t *testing.T) {
 }
 
 func TestTokenLogin(t *testing.T) {
-	// The controller must not log why it refused a token, because the client chooses that text.
+	// The controller must not log why it refused a token, because the reason contains the client's
+	// text.
 	var controllerLog strings.Builder
 	logrus.SetLevel(logrus.InfoLevel)
 	logrus.SetOutput(&controllerLog)
@@ -375,11 +377,11 @@ func TestTokenLogin(t *testing.T) {
 		})
 	}
 	if controllerLog.Len() > 0 {
-		t.Errorf("refused tokens are logged: %s", controllerLog.String())
+		t.Errorf("the controller logged refused tokens, want nothing: %s", controllerLog.String())
 	}
 }
 
-// badTokens sends invalid tokens, each with one fault, and checks that they are refused.
+// badTokens checks that the handler refuses invalid tokens, each with a single fault.
 func badTokens(t *testing.T, h http.Handler, server *tokentest.Server, challenge string) {
 	other := tokentest.New(t)
 	claims := func(change func(*token.ClaimSet)) string {
@@ -435,13 +437,13 @@ func tokenKeysReadAgain(t *testing.T) {
 	write(t, jwks, "{")
 	time.Sleep(1500 * time.Millisecond)
 	if status(old) != http.StatusNoContent {
-		t.Error("while the file of keys is broken, its last valid keys are not used")
+		t.Error("while the file of keys is broken, a token of its last valid keys is refused, want 204")
 	}
 	next.WriteKeys(dir)
 	write(t, jwks, read(t, jwks))
 	time.Sleep(2 * time.Second)
 	if status(old) != http.StatusUnauthorized || status(next) != http.StatusNoContent {
-		t.Errorf("after the change, a token of the old key got %d, and a token of the new key got %d, want 401 and 204", status(old), status(next))
+		t.Errorf("after the change, a token of the old key got status %d, and a token of the new key %d, want 401 and 204", status(old), status(next))
 	}
 }
 
@@ -482,13 +484,13 @@ func FuzzAuthorization(f *testing.F) {
 			right := name == "password" && user == "ann" && password == "a" ||
 				name == "token" && strings.EqualFold(authorization[:min(7, len(authorization))], "bearer ") && authorization[min(7, len(authorization)):] == good[7:]
 			if w.Code == http.StatusNoContent && !right {
-				t.Fatalf("the %s handler authorized the header %q", name, authorization)
+				t.Fatalf("the %s handler authorized the header %q, want 401", name, authorization)
 			}
 			if w.Code != http.StatusNoContent && (w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "") {
-				t.Fatalf("the %s handler answered the header %q with %d and the challenge %q, want 401 with a challenge, or 204", name, authorization, w.Code, w.Header().Get("WWW-Authenticate"))
+				t.Fatalf("%s handler, header %q: got status %d and the challenge %q, want 401 with a challenge, or 204", name, authorization, w.Code, w.Header().Get("WWW-Authenticate"))
 			}
 			if strings.ContainsAny(w.Header().Get("WWW-Authenticate"), "\r\n") {
-				t.Fatalf("the challenge %q contains a line break", w.Header().Get("WWW-Authenticate"))
+				t.Fatalf("the challenge %q contains a line break, want none", w.Header().Get("WWW-Authenticate"))
 			}
 		}
 	})

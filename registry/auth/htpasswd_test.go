@@ -33,24 +33,24 @@ func TestParseUsers(t *testing.T) {
 		t.Errorf("the dummy hash has the cost %d (error %v), want %d", cost, err, bcrypt.MinCost)
 	}
 	for name, c := range map[string]struct{ data, want string }{
-		"a truncated hash": {"ann:" + a + "\nbob:" + b[:40], "line 2: truncated bcrypt hash"},
-		"a truncated name": {"ann:" + a + "\nbo", "line 2: not USER:HASH"},
-		"no name":          {":" + a, "line 1: not USER:HASH"},
-		"MD5":              {"ann:$apr1$abc$def", "line 1: not a bcrypt hash"},
-		"SHA":              {"ann:{SHA}5siv5c0SHx681xU6GiSx9ZQryqs=", "line 1: not a bcrypt hash"},
-		"a plain password": {"ann:secret", "line 1: not a bcrypt hash"},
-		"twice":            {"ann:" + a + "\nann:" + b, "line 2: duplicate user"},
-		"a user listed twice, once with a bad hash": {"ann:" + a + "\nann:" + b[:40], "line 2: truncated bcrypt hash"},
-		"an overlong line":                          {"\n# " + strings.Repeat("x", 1<<16) + "\nann:" + a, "line 2: longer than 65536 bytes"},
-		"too expensive":                             {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: bcrypt cost 31"},
-		"an invalid byte":                           {"ann:" + a[:59] + "!", "line 1: truncated"},
+		"a truncated hash":                 {"ann:" + a + "\nbob:" + b[:40], "line 2: truncated bcrypt hash"},
+		"a truncated name":                 {"ann:" + a + "\nbo", "line 2: not USER:HASH"},
+		"no name":                          {":" + a, "line 1: not USER:HASH"},
+		"MD5":                              {"ann:$apr1$abc$def", "line 1: not a bcrypt hash"},
+		"SHA":                              {"ann:{SHA}5siv5c0SHx681xU6GiSx9ZQryqs=", "line 1: not a bcrypt hash"},
+		"a plain password":                 {"ann:secret", "line 1: not a bcrypt hash"},
+		"twice":                            {"ann:" + a + "\nann:" + b, "line 2: duplicate user"},
+		"a duplicate user with a bad hash": {"ann:" + a + "\nann:" + b[:40], "line 2: truncated bcrypt hash"},
+		"an overlong line":                 {"\n# " + strings.Repeat("x", 1<<16) + "\nann:" + a, "line 2: longer than 65536 bytes"},
+		"too expensive":                    {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: bcrypt cost 31"},
+		"an invalid byte":                  {"ann:" + a[:59] + "!", "line 1: truncated"},
 	} {
 		_, err := parseUsers([]byte(c.data))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got error %v, want %q", name, err, c.want)
 		}
 		if err != nil && (strings.Contains(err.Error(), "ann") || strings.Contains(err.Error(), "secret")) {
-			t.Errorf("%s: the error contains text of the file: %v", name, err)
+			t.Errorf("%s: the error contains text of the file, want none: %v", name, err)
 		}
 	}
 }
@@ -77,13 +77,13 @@ func FuzzHtpasswd(f *testing.F) {
 		u, err := parseUsers([]byte(data))
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "line ") && !strings.Contains(err.Error(), "too long") {
-				t.Fatalf("the error does not name the line: %v", err)
+				t.Fatalf("got the error %v, want the number of the line in it", err)
 			}
 			return
 		}
 		for name, hash := range u.hashes {
 			if !strings.Contains(data, fmt.Sprintf("%s:%s", name, hash)) {
-				t.Fatalf("parseUsers returned %q:%q, which is not in the file", name, hash)
+				t.Fatalf("parseUsers returned %q:%q, want only lines of the file", name, hash)
 			}
 			if cost, err := bcrypt.Cost(hash); err != nil || cost > maxCost {
 				t.Fatalf("the accepted hash %q has the cost %d (error %v), want at most %d", hash, cost, err, maxCost)

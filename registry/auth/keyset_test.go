@@ -14,7 +14,7 @@ import (
 )
 
 // A token is accepted only if it is signed with a key from the set. The registry refuses requests
-// without a token, and tokens that are signed with another key or with a shared secret.
+// without a token, and tokens whose signing key is not in the set or is a shared secret.
 func FuzzKeySet(f *testing.F) {
 	dir := f.TempDir()
 	server, stranger := tokentest.New(f), tokentest.New(f)
@@ -38,12 +38,12 @@ func FuzzKeySet(f *testing.F) {
 		}
 		for _, authorization := range others {
 			if status := ask(h, "GET", "/v2/", authorization).StatusCode; status != http.StatusUnauthorized {
-				t.Fatalf("with the keys %q, the header %q was answered with %d, want 401", data, authorization, status)
+				t.Fatalf("keys %q, header %q: got status %d, want 401", data, authorization, status)
 			}
 		}
 		isOwn := string(data) == string(good)
 		if status := ask(h, "GET", "/v2/", "Bearer "+server.Token(server.Claims("ann"))).StatusCode; isOwn && status != http.StatusNoContent {
-			t.Fatalf("with the server's own keys, a valid token was answered with %d, want 204", status)
+			t.Fatalf("a valid token with the server's own keys: got status %d, want 204", status)
 		}
 	})
 }

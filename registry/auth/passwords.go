@@ -21,7 +21,7 @@ import (
 // passwords is an access controller that checks names and passwords against an htpasswd file.
 type passwords struct {
 	users      *reload.Value[users]
-	secret     [32]byte // part of the key of each remembered pair, so that nobody else can compute the key
+	secret     [32]byte // part of the key of each remembered pair, so that only this process can compute that key
 	remembered remembered
 
 	// Bcrypt is slow by design, and any client can cause it to run. So concurrent requests with
@@ -83,7 +83,7 @@ func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant
 }
 
 // key returns the key under which a verified pair is remembered. The key includes the hash, so a
-// new hash invalidates it. Without the secret, nobody can compute it.
+// new hash invalidates it. Without the secret of this process, nobody can compute the key.
 func (p *passwords) key(name, password string, hash []byte) [sha256.Size]byte {
 	b := make([]byte, 0, 256)
 	b = append(b, p.secret[:]...)

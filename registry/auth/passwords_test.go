@@ -47,10 +47,9 @@ func TestPairsAreRememberedAsHashes(t *testing.T) {
 		p.slots <- struct{}{}
 	}
 	if err := login("ann", "a"); err != nil {
-		t.Errorf("a remembered pair was refused while all slots were taken: %v", err)
+		t.Errorf("a remembered pair got the error %v while all slots were taken, want success", err)
 	}
-	// At most maxWaiting of the unknown clients wait. The others get an error that tells them to
-	// retry later.
+	// At most maxWaiting of the unknown clients wait. The others get errBusy.
 	const flood = 2 * maxWaiting
 	var clients sync.WaitGroup
 	busy := make(chan error, flood)
@@ -83,7 +82,7 @@ func TestRememberedPairsAreLimitedAndExpire(t *testing.T) {
 	for i := range uint32(keys) {
 		r.add(key(i))
 		if !r.contains(key(i)) {
-			t.Fatalf("key %d is not remembered", i)
+			t.Fatalf("key %d is not remembered, want it remembered", i)
 		}
 		if len(r.ends) > maxRemembered {
 			t.Fatalf("%d keys are remembered, want at most %d", len(r.ends), maxRemembered)
@@ -92,6 +91,6 @@ func TestRememberedPairsAreLimitedAndExpire(t *testing.T) {
 	last := key(keys - 1)
 	r.ends[last] = time.Now().Add(-time.Second)
 	if r.contains(last) {
-		t.Error("a key is still remembered after it expired")
+		t.Error("a key is remembered after it expired, want it forgotten")
 	}
 }

@@ -55,13 +55,13 @@ func TestDummyHashCost(t *testing.T) {
 	}
 	// The password of an unknown user is compared with the dummy hash.
 	if stranger, known := u.hashOf("stranger"); known || string(stranger) != string(u.dummy) {
-		t.Errorf("an unknown user gets the hash %q, known: %v; want the dummy hash and false", stranger, known)
+		t.Errorf("hashOf an unknown user = %q, %v; want the dummy hash and false", stranger, known)
 	}
 	if of, known := u.hashOf("b"); !known || string(of) != string(expensive) {
-		t.Errorf("a known user gets the hash %q, known: %v; want the user's own hash and true", of, known)
+		t.Errorf("hashOf a known user = %q, %v; want the user's own hash and true", of, known)
 	}
 	if _, err := parseUsers([]byte("a:$2a$xx$" + strings.Repeat("A", 53))); err == nil || !strings.Contains(err.Error(), "malformed") {
-		t.Errorf("checkHash accepts a malformed cost, or returns the wrong error: %v", err)
+		t.Errorf("parseUsers with a malformed cost returned the error %v, want one with the word malformed", err)
 	}
 }
 
@@ -71,16 +71,16 @@ func TestKeysOfRememberedPairs(t *testing.T) {
 	other.secret[0] = 1
 	h := []byte(hash(t, "a"))
 	if p.key("x"+string(h)+"p", "q", h) == p.key("x", "p"+string(h)+"q", h) {
-		t.Error("two pairs have the same key")
+		t.Error("two pairs have the same key, want different ones")
 	}
 	if p.key("x", "p", h) == other.key("x", "p", h) {
-		t.Error("a key does not depend on the secret")
+		t.Error("two secrets give the same key, want different ones")
 	}
 	if p.key("x", "p", h) == p.key("x", "p", []byte(hash(t, "b"))) {
-		t.Error("the key stays the same after the hash was replaced")
+		t.Error("two hashes of a user give the same key, want different ones")
 	}
 	if p.key("x", "p", h) == p.key("y", "p", h) {
-		t.Error("two users with the same hash have the same key")
+		t.Error("two users with the same hash have the same key, want different ones")
 	}
 }
 
@@ -120,7 +120,7 @@ func TestExpiredPairsAreForgottenFirst(t *testing.T) {
 	}
 	r.add([32]byte{0: 254})
 	if !r.contains(live) || !r.contains([32]byte{0: 254}) || len(r.ends) != 2 {
-		t.Errorf("%d pairs are remembered; the valid pair is among them: %v; want 2 pairs with the valid one", len(r.ends), r.contains(live))
+		t.Errorf("%d pairs are remembered, the valid one among them: %v; want 2 pairs, and the valid one among them", len(r.ends), r.contains(live))
 	}
 }
 
@@ -148,7 +148,7 @@ func TestTokenOptionErrors(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := newTokens(o, zap.NewNop()); err == nil {
-			t.Errorf("%s: newTokens accepted options whose files are missing", name)
+			t.Errorf("%s: newTokens returned no error, want one, because the files are missing", name)
 		}
 	}
 }
@@ -199,7 +199,6 @@ func TestNewRequiresHandlerScopeAndLog(t *testing.T) {
 	}
 }
 
-// failing is an access controller that always returns the same error.
 type failing struct{ error }
 
 func (f failing) Authorized(*http.Request, ...auth.Access) (*auth.Grant, error) { return nil, f.error }
@@ -223,14 +222,14 @@ func TestErrorAnswers(t *testing.T) {
 		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
 		h := w.Header()
 		if w.Code != c.status || h.Get("Retry-After") != c.retry || h.Get("Connection") != c.connection || h.Get("WWW-Authenticate") != c.challenging {
-			t.Errorf("after the error %v, the answer is %d with the headers %v, want %+v", c.err, w.Code, h, c)
+			t.Errorf("error %v: got status %d and the headers %v, want %+v", c.err, w.Code, h, c)
 		}
 		// With Options.Refuse, the answer has the same headers.
 		w = httptest.NewRecorder()
 		g.options.Refuse = func(w http.ResponseWriter, status int, reason string) { http.Error(w, "no: "+reason, status) }
 		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
 		if h = w.Header(); w.Code != c.status || w.Body.String() != "no: "+c.err.Error()+"\n" || h.Get("Retry-After") != c.retry || h.Get("WWW-Authenticate") != c.challenging || h.Get("Docker-Distribution-Api-Version") != "" {
-			t.Errorf("after the error %v, Refuse answered %d with the headers %v and the body %q, want %+v", c.err, w.Code, h, w.Body, c)
+			t.Errorf("error %v: Refuse got status %d, the headers %v and the reason %q, want %+v", c.err, w.Code, h, w.Body, c)
 		}
 	}
 }

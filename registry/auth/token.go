@@ -20,9 +20,9 @@ import (
 type Token struct {
 	// Realm is the URL of the token server, which is sent to clients.
 	Realm string
-	// Service is the name of this registry, which tokens must name as their audience.
+	// Service is the name of this registry. Tokens must have it as their audience.
 	Service string
-	// Issuer is the name of the token server, which tokens must name as their issuer.
+	// Issuer is the name of the token server. Tokens must have it as their issuer.
 	Issuer string
 
 	// RootCerts is a PEM file with the root certificates of the keys that sign tokens.
@@ -55,7 +55,7 @@ func newTokens(t Token, log *zap.Logger) (*tokens, error) {
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
-	// By default, the controller logs parts of each refused token, and the client chooses these.
+	// By default, the controller logs parts of each refused token, which the client chooses.
 	logrus.SetLevel(logrus.WarnLevel)
 	// Algorithms with a shared secret are not accepted: whoever can verify tokens could also
 	// create them.

@@ -58,8 +58,7 @@ func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, s
 	return c.openBlob(ctx, repository, d, size, offset, false)
 }
 
-// FreshBlob is like [Client.Blob], but its requests bypass caches. Use it to retry after wrong
-// content.
+// FreshBlob is like [Client.Blob], but its requests bypass caches. Use it after wrong content.
 func (c *Client) FreshBlob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, true)
 }

@@ -149,8 +149,7 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 			return credentialOf(entry, file), nil
 		}
 	}
-	// Entries for paths are dropped, because docker's package would use the login of a path for the
-	// whole host.
+	// Drop the entries for paths: docker's package would use their logins for the whole host.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
 	// Credential helpers know only hosts, so the result applies to all repositories of a host.
 	return k.cached("\x00"+file+"\x00"+host, func() (Credential, error) {

@@ -72,8 +72,7 @@ type page struct {
 
 // pages reads a list of at most limit entries, page by page. The function of returns the field of a
 // page that contains the entries. The function merge returns the new entries of a page, and the
-// value of the parameter last for the next page. If such a list has no parameter last, the value is
-// empty.
+// value of the parameter last for the next page. A list without this parameter has an empty value.
 func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(page) json.RawMessage, merge func([]T) ([]T, string)) (all []T, err error) {
 	k.want = []int{http.StatusOK}
 	query := k.url.Query()

@@ -49,7 +49,6 @@ func dial(t *testing.T, r *registrytest.Registry, change ...func(*client.Options
 	return c
 }
 
-// blob is test data to be uploaded as a blob.
 type blob struct {
 	data   []byte
 	digest digest.Digest
@@ -122,14 +121,12 @@ func image(t *testing.T, c *client.Client, repository, tag string) client.Manife
 	return m
 }
 
-// sessions implements Sessions in memory.
 type sessions struct{ location string }
 
 func (s *sessions) Load() string         { return s.location }
 func (s *sessions) Save(location string) { s.location = location }
 func (s *sessions) Drop()                { s.location = "" }
 
-// wantCause fails the test unless err is an *Error with the given cause.
 func wantCause(t *testing.T, err, cause error) {
 	t.Helper()
 	_ = failure(t, err, cause)

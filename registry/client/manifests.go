@@ -128,8 +128,7 @@ func (c *Client) PutManifest(ctx context.Context, repository, reference string, 
 }
 
 // isPartMissing reports whether a registry refuses a manifest because a blob or manifest in it is
-// missing. Behind a load balancer, one server of the registry may not see yet what another server
-// has stored.
+// missing. Behind a load balancer, one server may not see yet what another server has stored.
 func isPartMissing(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.HasCode("MANIFEST_BLOB_UNKNOWN") || e.HasCode("BLOB_UNKNOWN") || e.HasCode("MANIFEST_UNKNOWN"))

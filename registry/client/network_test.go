@@ -32,7 +32,6 @@ type world struct {
 	hops []hop
 }
 
-// hop is a request that arrived at a host.
 type hop struct {
 	at     string // scheme, host and port, such as https://registry.example:443
 	path   string
@@ -64,7 +63,6 @@ func newWorld(t *testing.T, hosts ...string) *world {
 	return w
 }
 
-// tunnel connects the client of a proxy to an address.
 func tunnel(w http.ResponseWriter, address string) {
 	there, err := net.Dial("tcp", address)
 	if err != nil {
@@ -136,9 +134,8 @@ func hostCertificate(t *testing.T, hosts []string) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// throughTo returns a proxy that connects clients to a port that sends a fixed text, whatever host
-// they ask for. For TLS, the proxy opens a tunnel to the port; for plain HTTP, the text is the
-// proxy's answer.
+// throughTo returns a proxy. Whatever host a client asks for, the proxy connects it to a port that
+// sends a fixed text. For TLS, it opens a tunnel; for plain HTTP, the text is the proxy's answer.
 func throughTo(t *testing.T, says string, plain bool) func(*http.Request) (*url.URL, error) {
 	t.Helper()
 	port, err := net.Listen("tcp", "127.0.0.1:0")

@@ -133,8 +133,7 @@ func parseReceived(h http.Header) (int64, bool) {
 // patch sends the bytes in the half-open range [from, to). ranged adds a Content-Range header,
 // which a registry needs only if it already has some bytes. After a success, the client assumes
 // that the registry has all these bytes. It ignores the Range header of the answer, because some
-// registries count it wrongly. If the registry has fewer bytes, it refuses the next chunk or the
-// digest.
+// registries count it wrongly. A registry with fewer bytes refuses the next chunk or the digest.
 func (s *session) patch(ctx context.Context, content *content, from, to int64, ranged bool) error {
 	k := s.call(opPatch, http.MethodPatch)
 	k.want = []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated, http.StatusOK}

@@ -226,8 +226,7 @@ func TestStoredSessionsOfAnotherHost(t *testing.T) {
 	}
 }
 
-// One server of a registry may not see yet which blobs another server has accepted, so the client
-// retries.
+// One server may not see yet which blobs another server has accepted, so the client retries.
 func TestManifestRetriedUntilBlobsAreKnown(t *testing.T) {
 	for _, code := range []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"} {
 		r := registrytest.New(t, registrytest.Options{})

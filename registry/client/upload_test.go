@@ -156,7 +156,7 @@ func acknowledge(value string) registrytest.Fault {
 	})
 }
 
-// cutAnd cuts the connection during the first PATCH, and answers each request for the offset with
+// cutAnd cuts the connection during the first PATCH, and answers requests for the offset with
 // status.
 func cutAnd(status int) registrytest.Fault {
 	cut := registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2)

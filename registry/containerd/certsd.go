@@ -40,7 +40,7 @@ type Change struct {
 	File string `json:"file"`
 	// Did is created, changed, unchanged or removed, or absent if there was nothing to remove.
 	Did string `json:"did"`
-	// Warnings name files that containerd ignores from now on.
+	// Warnings contains one line per file that containerd ignores from now on.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
@@ -139,8 +139,8 @@ func read(file string) ([]byte, made, error) {
 }
 
 // madeFor reports whether dir, the certs.d directory, was or will be created for a section of
-// layoutproxy. That is the case if it is missing, or if a section in it says so. The directory is
-// removed with the last of these sections.
+// layoutproxy. That is so if dir is missing, or if a section of layoutproxy below it says so. The
+// directory is removed together with the last of these sections.
 func madeFor(dir string) bool {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return true
@@ -163,7 +163,7 @@ func shadowWarnings(dir, host, target string) (warnings []string) {
 	// containerd reads certificate files in Docker's layout only if the directory has no hosts.toml.
 	for _, pattern := range []string{"*.crt", "*.cert"} {
 		if found, _ := filepath.Glob(filepath.Join(target, pattern)); len(found) > 0 {
-			warnings = append(warnings, fmt.Sprintf("containerd ignores %s now that %s exists in the same directory: list it there for the registry itself (ca, client)", found[0], hostsFile))
+			warnings = append(warnings, fmt.Sprintf("containerd ignores %s now that %s exists in the same directory: if the registry itself needs that certificate, list it in hosts.toml (ca, client)", found[0], hostsFile))
 		}
 	}
 	general := filepath.Join(dir, defaultHost, hostsFile)

@@ -127,8 +127,8 @@ func table(keys map[string]any, key string) map[string]any {
 }
 
 // dirs returns the directories in which containerd looks for hosts.toml when the kubelet pulls.
-// major is its major version. The transfer service of 2.x does not split a list of directories,
-// so it finds nothing there; see LocalPull.
+// major is containerd's major version. The transfer service of 2.x does not split a list of
+// directories, so it finds no hosts.toml if there are several; see LocalPull.
 func (c *Config) dirs(major int) []string {
 	path := c.CRIPath
 	if path == "" && major >= 2 && !c.Mirrors {

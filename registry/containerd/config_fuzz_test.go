@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzConfig checks that any file is either read or refused as invalid. In a hosts.toml that is
-// read, each host occurs once and the paths of files are absolute.
+// FuzzConfig checks that any file is either accepted or refused as invalid. In the result for an
+// accepted hosts.toml, each host occurs once, and the paths of files are absolute.
 func FuzzConfig(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.toml")
 	if err != nil || len(files) < 5 {

@@ -9,9 +9,9 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// edit returns the text of file with the section of this mirror. The section replaces an earlier
-// one. If there is none, it is added before the first table, so that containerd asks the mirror
-// before other hosts. created says what has to be created for the section.
+// edit returns the text of file with the section of this mirror. The section replaces an existing
+// one. Otherwise, it is added before the first table, so that containerd asks the mirror before
+// other hosts. created says what has to be created for the section.
 func (m *Mirror) edit(text []byte, file string, created made) ([]byte, error) {
 	if _, err := parse(text); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (m *Mirror) conflict(keys map[string]any) error {
 	hosts, _ := keys["host"].(map[string]any)
 	for name, settings := range hosts {
 		if same, err := Endpoint(name, overrides(settings)); err == nil && same == own {
-			return advise("remove that table if layoutproxy should manage the entry, or keep the file: it already points to the proxy",
+			return advise("remove that table if layoutproxy should manage the entry, or keep the file: this table already points to the mirror",
 				"the file has a hand-written table for the same endpoint: [host.%s]", quote(name))
 		}
 	}
@@ -80,12 +80,12 @@ func (m *Mirror) conflict(keys map[string]any) error {
 			return nil
 		}
 		return advise("remove that line, or omit --no-fallback",
-			"its line server = %s sets another fallback, which --no-fallback would have to replace", quote(server))
+			"the line server = %s sets a fallback, which --no-fallback would have to replace", quote(server))
 	}
 	for _, key := range serverKeys {
 		if keys[key] != nil {
 			return advise("remove that key, or omit --no-fallback",
-				"its key %q applies to the registry itself, which --no-fallback replaces with the mirror", key)
+				"the key %q applies to the registry itself, which --no-fallback replaces with the mirror", key)
 		}
 	}
 	return nil
@@ -120,8 +120,8 @@ func findPlace(text []byte) int {
 	return len(text)
 }
 
-// aboveComment returns the start of the comment lines directly above the line that starts at
-// offset at. It returns no offset before least.
+// aboveComment returns the start of the comment lines directly above the line that starts at offset
+// at. The result is never less than least.
 func aboveComment(text []byte, least, at int) int {
 	for at > least {
 		above := lineStart(text, at-1)
@@ -135,8 +135,8 @@ func aboveComment(text []byte, least, at int) int {
 
 func lineStart(text []byte, at int) int { return bytes.LastIndexByte(text[:at], '\n') + 1 }
 
-// sameButFor returns an error unless all contains exactly the settings of rest and of lines. This
-// ensures that no key moves from one of them into a table of the other.
+// sameButFor returns an error unless all contains exactly the settings of rest and of lines.
+// Otherwise, a key of one of these texts has moved into a table of the other.
 func sameButFor(all, rest, lines []byte) error {
 	var settings [3]map[string]any
 	for i, text := range [][]byte{all, rest, lines} {

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// Three things hold for any hand-written file. Removing layoutproxy's section restores the file.
-// containerd asks the mirror before other hosts. Writing twice has the same result as writing once.
+// FuzzEdit checks three things for any hand-written file. Removing layoutproxy's section restores
+// the file. containerd asks the mirror before other hosts. Writing twice has the result of writing
+// once.
 func FuzzEdit(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.toml")
 	if err != nil || len(files) < 5 {
@@ -39,14 +40,14 @@ func FuzzEdit(f *testing.F) {
 		}
 		again, err := m.edit(edited, file, madeNothing)
 		if err != nil || !bytes.Equal(again, edited) {
-			t.Fatalf("the second write gives %q (error %v), but the first gave %q", again, err, edited)
+			t.Fatalf("the second edit returned %q (error %v), want the result of the first, %q", again, err, edited)
 		}
 		if hosts := hostNames(edited); hosts[0] != m.Endpoint() {
-			t.Errorf("containerd asks the hosts %q, in this order, want the mirror first: %q", hosts, edited)
+			t.Errorf("containerd asks the hosts %q in this order, want the mirror first in %q", hosts, edited)
 		}
 		rest, _, found, err := cutSection(edited)
 		if err != nil || !found || !bytes.Equal(rest, text) {
-			t.Errorf("after the removal, the file is %q instead of %q: %v", rest, text, err)
+			t.Errorf("after the section was cut, the file is %q, want %q (error %v)", rest, text, err)
 		}
 	})
 }
@@ -67,17 +68,16 @@ func TestEndpoint(t *testing.T) {
 		{"http://proxy", true, "http://proxy"},
 	} {
 		if got, err := Endpoint(test.name, test.override); err != nil || got != test.want {
-			t.Errorf("the endpoint of %s is %s, %v, want %s", test.name, got, err, test.want)
+			t.Errorf("Endpoint(%s) = %s, error %v; want %s", test.name, got, err, test.want)
 		}
 	}
 }
 
-// Parsing a quoted string returns the original string.
 func TestQuote(t *testing.T) {
 	for _, s := range []string{`a"b\c`, "\a\v\x7f\x00", "tab\there", "ü", `\x41`, `\\a`} {
 		keys, err := parse([]byte("k = " + quote(s)))
 		if err != nil || keys["k"] != s {
-			t.Errorf("after quoting and parsing, %q is %v (error %v)", s, keys["k"], err)
+			t.Errorf("quote(%q) is parsed as %v (error %v), want the original string", s, keys["k"], err)
 		}
 	}
 }

@@ -18,7 +18,8 @@ type Host struct {
 	Name string
 	// Endpoint is the URL of the host; see [Endpoint]. It is empty if the name is not a URL.
 	Endpoint string
-	// Capabilities lists what the host may be asked for. An empty list allows everything.
+	// Capabilities lists what the host may be asked for. If the list is empty, the host may be
+	// asked for everything.
 	Capabilities []string
 	// Files are the absolute paths of certificates and keys.
 	Files []string

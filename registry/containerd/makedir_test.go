@@ -11,8 +11,9 @@ import (
 )
 
 // containerd uses the first directory that exists, whatever it contains (hostPaths in its
-// core/remotes/docker/config/hosts.go). A directory without hosts.toml would hide the hosts.toml
-// of _default. So such a directory must never exist, not even for a moment or after a kill.
+// core/remotes/docker/config/hosts.go). A directory without hosts.toml would hide the hosts.toml of
+// _default. So a directory without hosts.toml must never exist, not even for a moment or after the
+// process was killed.
 func TestDirectoryAlwaysHasHostsFile(t *testing.T) {
 	certs := t.TempDir()
 	var current atomic.Pointer[string]
@@ -34,7 +35,7 @@ func TestDirectoryAlwaysHasHostsFile(t *testing.T) {
 			if !exists(*dir) || exists(filepath.Join(*dir, "hosts.toml")) || !exists(*dir) {
 				continue
 			}
-			t.Errorf("%s exists without its hosts.toml", *dir)
+			t.Errorf("%s exists without its hosts.toml, want both or none", *dir)
 			return
 		}
 	}()
@@ -49,7 +50,7 @@ func TestDirectoryAlwaysHasHostsFile(t *testing.T) {
 	close(done)
 	<-ended
 	if left, err := os.ReadDir(certs); err != nil || len(left) > 0 {
-		t.Errorf("after the removals, certs.d still contains %v: %v", left, err)
+		t.Errorf("after the removals, certs.d contains %v (error %v), want an empty directory", left, err)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // MirrorOptions describes a mirror of a registry.
 type MirrorOptions struct {
 	// Host is the registry as written in image names, such as registry.example or
-	// registry.example:5000. _default means every registry that has no directory of its own.
+	// registry.example:5000. _default stands for all registries without their own directory.
 	Host     string
 	Endpoint string
 	// CA, ClientCert and ClientKey are PEM files, which need an https endpoint. NewMirror makes their
@@ -60,14 +60,14 @@ func NewMirror(o MirrorOptions) (*Mirror, error) {
 // Endpoint returns the mirror's URL as written in hosts.toml.
 func (m *Mirror) Endpoint() string { return m.endpoint.String() }
 
-// File returns the path of the mirror's hosts.toml if no directory for the registry exists yet
-// below the certs.d directory dir.
+// File returns the path where the mirror's hosts.toml is created if the certs.d directory dir does
+// not contain a directory for the registry yet.
 func (m *Mirror) File(dir string) string {
 	return filepath.Join(dir, hostDirectory(m.options.Host), hostsFile)
 }
 
-// Text returns a complete hosts.toml that contains only this mirror. Its comments name dir as the
-// certs.d directory.
+// Text returns a complete hosts.toml that contains only this mirror. Its comments contain dir as
+// the path of the certs.d directory.
 func (m *Mirror) Text(dir string) string {
 	return m.comment(dir, m.File(dir)) + m.top(true) + m.table()
 }

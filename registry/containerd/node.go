@@ -47,9 +47,9 @@ func CertsDirs(nodes []Node) []string {
 	return slices.Compact(dirs)
 }
 
-// ReadDir returns a directory that all containerds of a machine read. It ignores those that read
-// no hosts.toml. why gives the reason, such as "containerd 1.x (process 7) reads
-// /etc/containerd/certs.d". If there is no such directory, or if it cannot be determined, the
+// ReadDir returns a directory that all containerds of a machine read. It ignores containerds that
+// read no hosts.toml. why explains the choice of the directory, such as "containerd 1.x (process 7)
+// reads /etc/containerd/certs.d". If there is no such directory, or if it cannot be determined, the
 // error is an [*AdviceError].
 func ReadDir(nodes []Node) (dir, why string, err error) {
 	const name = "name the directory with --write DIR"
@@ -77,7 +77,7 @@ func ReadDir(nodes []Node) (dir, why string, err error) {
 		}
 		dir, why = dirs[0], fmt.Sprintf("%v reads %s", n, dirs[0])
 		if len(dirs) > 1 && n.Major >= 2 && !n.Config.LocalPull {
-			why += fmt.Sprintf("; its transfer service reads only a single directory: set config_path to this one in %s", n.Config.File)
+			why += fmt.Sprintf("; its transfer service reads only a single directory: set config_path to %s in %s", dirs[0], n.Config.File)
 		}
 	}
 	if dir == "" {

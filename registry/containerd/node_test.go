@@ -9,9 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// ReadDir chooses a directory that all containerds of the machine read, except those that read no
-// hosts.toml. If there is none, or if ReadDir cannot determine it, the user has to name a
-// directory.
+// ReadDir chooses a directory that is read by all those containerds of the machine that read any
+// hosts.toml. If there is no such directory, or if ReadDir cannot determine it, it returns an
+// error.
 func TestReadDir(t *testing.T) {
 	node := func(major int, c containerd.Config) containerd.Node {
 		c.File = "/etc/containerd/config.toml"
@@ -26,7 +26,7 @@ func TestReadDir(t *testing.T) {
 	}{
 		"1.x":                            {[]containerd.Node{certs}, "/etc/containerd/certs.d", "containerd 1.x (process 7) reads /etc/containerd/certs.d"},
 		"Deckhouse":                      {[]containerd.Node{node(1, containerd.Config{CRIPath: "/etc/containerd/registry.d"})}, "/etc/containerd/registry.d", "reads /etc/containerd/registry.d"},
-		"2.x, default list":              {[]containerd.Node{node(2, containerd.Config{})}, "/etc/containerd/certs.d", "single directory: set config_path to this one in /etc/containerd/config.toml"},
+		"2.x, default list":              {[]containerd.Node{node(2, containerd.Config{})}, "/etc/containerd/certs.d", "single directory: set config_path to /etc/containerd/certs.d in /etc/containerd/config.toml"},
 		"2.x, one":                       {[]containerd.Node{node(2, containerd.Config{CRIPath: "/a"})}, "/a", "containerd 2.x (process 7) reads /a"},
 		"beside Docker's":                {[]containerd.Node{docker, certs}, "/etc/containerd/certs.d", "containerd 1.x"},
 		"two with a common directory":    {[]containerd.Node{certs, node(2, containerd.Config{})}, "/etc/containerd/certs.d", "containerd 1.x"},
@@ -44,7 +44,7 @@ func TestReadDir(t *testing.T) {
 				says = err.Error() + "; " + advice.Advice
 			}
 			if dir != test.dir || (err == nil) != (test.dir != "") || !strings.Contains(says, test.says) {
-				t.Errorf("ReadDir returned %q, %q and %v, want %q and %q", dir, says, err, test.dir, test.says)
+				t.Errorf("ReadDir = %q, %q, error %v; want the directory %q and a reason or advice with %q", dir, says, err, test.dir, test.says)
 			}
 		})
 	}

@@ -14,7 +14,7 @@ const (
 	endMark   = "# END layoutproxy mirror-config"
 )
 
-// made says which files and directories were created for layoutproxy's section.
+// made tells which files and directories were created for layoutproxy's section.
 type made int
 
 const (
@@ -79,8 +79,8 @@ func badMarks(line int, reason string) error {
 func (s *section) without(text []byte) (rest []byte, at int) {
 	begin, end := s.begin, s.end
 	if end == len(text) && !bytes.HasSuffix(text, []byte("\n")) {
-		// The last line of the original file had no newline. One was added before the section,
-		// and the last line of the section has none instead.
+		// The last line of the original file had no newline. Write added a newline before the
+		// section, and in return wrote the last line of the section without one.
 		before := bytes.TrimSuffix(text[:begin], []byte("\n"))
 		begin = len(bytes.TrimSuffix(before, []byte("\r")))
 	}

@@ -74,7 +74,7 @@ func write(t *testing.T, m *containerd.Mirror, dir, did string) containerd.Chang
 		t.Fatal(err)
 	}
 	if change.Did != did {
-		t.Errorf("Write reported that the file was %s, want %s", change.Did, did)
+		t.Errorf("Write returned Did %s, want %s", change.Did, did)
 	}
 	return change
 }
@@ -82,7 +82,7 @@ func write(t *testing.T, m *containerd.Mirror, dir, did string) containerd.Chang
 func remove(t *testing.T, dir, host, did string) {
 	t.Helper()
 	if change, err := containerd.Remove(dir, host); err != nil || change.Did != did {
-		t.Fatalf("Remove returned %+v and %v, want %s", change, err, did)
+		t.Fatalf("Remove returned %+v and the error %v, want Did %s", change, err, did)
 	}
 }
 
@@ -103,16 +103,16 @@ func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 			other := mirror(t, func(o *containerd.MirrorOptions) { o.Endpoint = "https://proxy.example:5000/a" })
 			write(t, other, dir, "changed")
 			if got := read(t, file); strings.Contains(got, "127.0.0.1") || strings.Count(got, "# BEGIN layoutproxy") != 1 {
-				t.Errorf("the section of another endpoint was not replaced:\n%s", got)
+				t.Errorf("after a write for another endpoint, the file contains the old section, want only the new one:\n%s", got)
 			}
 			write(t, m, dir, "changed")
 			if got := read(t, file); got != written {
-				t.Errorf("the first section was not restored:\n%s", cmp.Diff(written, got))
+				t.Errorf("after the first mirror was written again, the file differs from the first result, want the same:\n%s", cmp.Diff(written, got))
 			}
 
 			remove(t, dir, "registry.example", "removed")
 			if diff := cmp.Diff(hand, read(t, file)); diff != "" {
-				t.Errorf("the removal did not restore the file (-want +got):\n%s", diff)
+				t.Errorf("after Remove, the file differs from the hand-written one (-want +got):\n%s", diff)
 			}
 			remove(t, dir, "registry.example", "absent")
 			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 {
@@ -171,7 +171,7 @@ func TestRemoveCreatedDirectories(t *testing.T) {
 	write(t, m, dir, "created")
 	remove(t, dir, "registry.example:5000", "removed")
 	if _, err := os.Stat(dir); err != nil {
-		t.Errorf("an existing directory was removed: %v", err)
+		t.Errorf("Remove removed a directory that Write had not created, want it kept: %v", err)
 	}
 
 	write(t, m, dir, "created")
@@ -197,7 +197,7 @@ func TestRemoveCreatedDirectories(t *testing.T) {
 	}
 	remove(t, dir, "registry.example:5000", "removed")
 	if got := read(t, below(dir, "hosts.toml")); got != "[host.\"https://mine.example\"]\n" {
-		t.Errorf("after the removal, the file contains %q", got)
+		t.Errorf("after Remove, the file contains %q, want only the hand-written table", got)
 	}
 }
 
@@ -249,7 +249,7 @@ func TestWriteFollowsLinks(t *testing.T) {
 	}
 	write(t, mirror(t, nil), dir, "changed")
 	if info, err := os.Lstat(file); err != nil || info.Mode().Type() != os.ModeSymlink {
-		t.Errorf("Write replaced the link: %v, %v", info, err)
+		t.Errorf("after Write, the link is %v (error %v), want it to be a link still", info, err)
 	}
 	remove(t, dir, "registry.example", "removed")
 	if got := read(t, real); got != "" {
@@ -284,7 +284,7 @@ func TestWriteRefusesContradictorySettings(t *testing.T) {
 				t.Errorf("Write returned %v, want an AdviceError with %q and the file", err, test.want)
 			}
 			if got := read(t, file); got != test.hand {
-				t.Errorf("Write changed the file to %q", got)
+				t.Errorf("Write changed the file to %q, want no change", got)
 			}
 		})
 	}
@@ -299,8 +299,8 @@ func TestNoFallbackWithSameServer(t *testing.T) {
 	}
 }
 
-// Keys after layoutproxy's section belong to its table. Removing the section would turn them into
-// keys of the server, so Remove refuses.
+// Keys after layoutproxy's section belong to the table at the end of that section. Without the
+// section, they would be keys of the server, so Remove refuses to remove it.
 func TestRemoveRefusesToMoveKeys(t *testing.T) {
 	dir, file := put(t, "")
 	write(t, mirror(t, nil), dir, "changed")
@@ -309,11 +309,12 @@ func TestRemoveRefusesToMoveKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := containerd.Remove(dir, "registry.example"); err == nil || read(t, file) != text {
-		t.Errorf("Remove succeeded, or changed the file: %v", err)
+		t.Errorf("Remove returned the error %v, want an error and no change to the file", err)
 	}
 }
 
-// Write refuses an unreadable certificate, because containerd could not pull with such a file.
+// Write refuses an unreadable certificate, because containerd could not pull with a hosts.toml that
+// contains the certificate's path.
 func TestWriteRefusesMissingCertificates(t *testing.T) {
 	dir := t.TempDir()
 	for _, change := range []func(*containerd.MirrorOptions){

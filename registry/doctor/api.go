@@ -55,8 +55,9 @@ func (d *doctor) send(ctx context.Context, method, path string, header map[strin
 	return answer{resp.StatusCode, resp.Status, resp.Header, resp.ContentLength, body, resp.Request.URL}, nil
 }
 
-// namespace returns the registry that containerd names to a server in the query, because the server is a
-// mirror of it. It is empty if the server is the registry itself. image is the host in the image's name.
+// namespace returns the value of the query parameter ns that containerd sends to server: image, the
+// registry in the image's name, if server is a mirror of that registry. It is empty if server is
+// the registry itself.
 func namespace(image, server string) string {
 	if image == server || image == dockerHub && server == "registry-1.docker.io" {
 		return ""
@@ -88,7 +89,7 @@ func (d *doctor) askAPI(ctx context.Context) Step {
 	case a.from.Host != d.url.Host:
 		return warning("use the target directly: containerd would follow the redirect again for each request", "%s/v2/ redirects to %s", d.url, a.from)
 	case a.header.Get("Docker-Distribution-Api-Version") != "registry/2.0":
-		return warning("check whether a registry listens there", "%s/v2/ answers 200 without the header of a registry", d.url)
+		return warning("check whether the URL is that of a registry", "%s/v2/ answers 200 without the header of a registry", d.url)
 	}
 	return ok("a registry, answered in %s", d.took.Round(10*time.Microsecond))
 }
@@ -104,8 +105,8 @@ func errorsOf(body []byte) string {
 	return ": " + problem.Excerpt(strings.Trim(text, ": "), 500)
 }
 
-// These are the differences between the clocks from which the step is a warning or a failure.
-// Certificates and tokens depend on the time.
+// If the clocks differ by at least this, the step is a warning or a failure, because certificates
+// and tokens depend on the time.
 const (
 	clockWarning = 30 * time.Second
 	clockFailure = 5 * time.Minute

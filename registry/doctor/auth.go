@@ -51,7 +51,7 @@ func adviceOfLogin(err error) string {
 	case errors.Is(err, client.ErrCredentials):
 		return "fix the login file or the credential helper, or give --username with --password-stdin"
 	case errors.Is(err, client.ErrPrivate):
-		return "if you trust that token server with the login, add --allow-private-redirects; containerd sends it the login anyway"
+		return "if you trust that token server with the login, add --allow-private-redirects; containerd sends the login to that server in any case"
 	case errors.As(err, &e) && e.Side == client.SideRegistry:
 		return "check how authentication is configured in the registry, or in the proxy in front of it"
 	}

@@ -17,8 +17,8 @@ func login(user, password string) client.Options {
 	return client.Options{Credential: client.Credential{Username: user, Password: password, Source: "a test"}}
 }
 
-// guarded returns a handler. It passes a request to h if in reports that the request has a login.
-// It answers all other requests with 401 and the challenge.
+// guarded returns a handler. If the function in returns true, the request has a login, and the
+// handler passes it to h. It answers all other requests with 401 and the challenge.
 func guarded(h http.Handler, challenge string, in func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if in(req) {
@@ -145,12 +145,12 @@ func TestLoginIsNotSentElsewhere(t *testing.T) {
 	o := doctor.Options{URL: s.URL, Image: "app:v1", Client: login("node", "secret")}
 	expect(t, examine(t, o), "credentials", doctor.Failed, "private address", "--allow-private-redirects")
 	if asked.Load() != 0 {
-		t.Error("a token server at another private address got a request")
+		t.Error("a token server at another private address got a request, want none without AllowPrivateRedirects")
 	}
 	o.Client.AllowPrivateRedirects = true
 	examine(t, o)
 	if leaked.Load() == 0 {
-		t.Error("the token server got no login although it is allowed")
+		t.Error("with AllowPrivateRedirects, the token server got no login, want one")
 	}
 	leaked.Store(0)
 	h := bundle(t)
@@ -165,7 +165,7 @@ func TestLoginIsNotSentElsewhere(t *testing.T) {
 	before := asked.Load()
 	expect(t, examine(t, o), "blob", doctor.Failed)
 	if asked.Load() == before || leaked.Load() != 0 {
-		t.Errorf("%d requests were redirected, and %d of them had the login; want at least one redirect, and no login", asked.Load()-before, leaked.Load())
+		t.Errorf("the redirect target got %d requests, %d of them with the login; want at least one redirect, and no login", asked.Load()-before, leaked.Load())
 	}
 }
 

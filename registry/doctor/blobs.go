@@ -17,7 +17,7 @@ const (
 	maxLayers = 200
 )
 
-// unchecked tells the user what the step about blobs does not check.
+// unchecked reminds the user that the step about blobs does not check the digests of layers.
 const unchecked = "The digests of layers are not checked here: use layoutproxy verify SOURCE"
 
 const adviceBlob = "run layoutproxy verify SOURCE to see which file is missing or damaged, and copy that archive or chunk again"

@@ -44,7 +44,8 @@ func TestHealthyRegistry(t *testing.T) {
 	expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:none"}), "tag", doctor.Failed, s.URL+"/v2/app/tags/list")
 }
 
-// If an image name has only a digest, doctor requests no tag. If it has both, the digest counts.
+// If an image name has only a digest, doctor requests no tag. If it has both a tag and a digest,
+// doctor pulls by the digest.
 func TestImageByDigest(t *testing.T) {
 	s := listen(t, bundle(t))
 	digest := strings.Fields(step(t, examine(t, doctor.Options{URL: s.URL, Image: "app:v1"}), "manifest").Detail)[0]
@@ -58,7 +59,7 @@ func TestImageByDigest(t *testing.T) {
 	r = examine(t, doctor.Options{URL: s.URL, Image: "app@sha256:" + strings.Repeat("0", 64)})
 	expect(t, r, "manifest", doctor.Failed, "404")
 	if !r.Content() {
-		t.Error("the report does not say that content is missing")
+		t.Error("Content of the report = false, want true, because the manifest is missing")
 	}
 }
 
@@ -149,7 +150,7 @@ func TestReportedFaults(t *testing.T) {
 			r := examine(t, doctor.Options{URL: s.URL, Image: "app:v1"})
 			expect(t, r, test.step, test.state, test.words...)
 			if r.State != test.state || r.Content() != test.content {
-				t.Errorf("the state of the report is %s, and Content is %v, want %s and %v", r.State, r.Content(), test.state, test.content)
+				t.Errorf("the report has the state %s and Content %v, want %s and %v", r.State, r.Content(), test.state, test.content)
 			}
 		})
 	}
@@ -248,7 +249,7 @@ func TestMalformedOptions(t *testing.T) {
 		{URL: "http://a", Image: "app:"}, {URL: "http://a", Image: "reg.example/"},
 	} {
 		if r, err := doctor.Run(t.Context(), o); err == nil || strings.Contains(err.Error(), "\n") {
-			t.Errorf("Run accepted the options %+v, or its error has several lines: %+v, %v", o, r, err)
+			t.Errorf("Run with the options %+v = %+v, error %v; want an error of one line", o, r, err)
 		}
 	}
 }
@@ -278,7 +279,7 @@ func TestNamespaceParameter(t *testing.T) {
 		}
 		mu.Lock()
 		if len(queries) < 5 || slices.ContainsFunc(queries, func(query string) bool { return query != want }) {
-			t.Errorf("for the image %sapp:v1, the requests have the queries %q, want %q", host, queries, want)
+			t.Errorf("for the image %sapp:v1, the requests had the queries %q, want at least 5, all %q", host, queries, want)
 		}
 		mu.Unlock()
 	}
@@ -292,8 +293,8 @@ func TestURLWithEmptyPort(t *testing.T) {
 	}
 }
 
-// A name without a slash may be that of an official image. Clients request such an image below
-// library/, so doctor tries both.
+// A name without a slash may be that of an official image. Clients request official images below
+// library/, so doctor tries the name with and without library/.
 func TestOfficialImageNames(t *testing.T) {
 	asked := func(image string) (paths []string, r *doctor.Report) {
 		s := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

@@ -17,11 +17,11 @@ func (d *doctor) examineDaemons(context.Context) Step {
 	nodes, err := containerd.Nodes(d.Proc)
 	switch {
 	case err != nil:
-		return warning("run as root to check it", "a containerd runs here, but it cannot be inspected: %v", err)
+		return warning("run as root to check it", "a containerd runs on this machine, but cannot be inspected: %v", err)
 	case len(nodes) == 0:
 		return skipped("no containerd runs on this machine")
 	case d.hosts == "":
-		return skipped("%v runs here, but no hosts.toml points to %s", nodes[0], d.url)
+		return skipped("%v runs on this machine, but no hosts.toml points to %s", nodes[0], d.url)
 	}
 	var worst Step
 	for _, node := range nodes {

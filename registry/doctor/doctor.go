@@ -49,7 +49,7 @@ type doctor struct {
 	report *Report
 	client *http.Client
 	login  *client.Client
-	// proxy is the proxy that the environment sets for the URL. nil means no proxy.
+	// proxy is the proxy for requests to the registry, as set by the environment; nil means none.
 	proxy *url.URL
 	// failed is the name of the failed step that later steps depend on.
 	failed string
@@ -60,7 +60,7 @@ type doctor struct {
 	sent time.Time
 	// took is how long the answer to the request for /v2/ took.
 	took time.Duration
-	// auth is the Authorization header, once there is one.
+	// auth is the Authorization header. It is empty until a login was computed.
 	auth     string
 	manifest manifest
 	// leaf is the manifest whose blobs are checked.
@@ -138,8 +138,8 @@ func newDoctor(o Options) (*doctor, error) {
 	return d, nil
 }
 
-// checkRedirect allows all redirects, as containerd does. It removes the login if the request has
-// left the registry.
+// checkRedirect allows all redirects, as containerd does. It removes the login once the request was
+// redirected to another host.
 func (d *doctor) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return fmt.Errorf("more than %d redirects", maxRedirects)

@@ -14,7 +14,7 @@ func FuzzServerErrors(f *testing.F) {
 	f.Add([]byte(`<html>`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if text := errorsOf(body); len(text) > 510 || strings.IndexFunc(text, unicode.IsControl) >= 0 {
-			t.Errorf("the error body %q is read as %q, which is too long or not printable", body, text)
+			t.Errorf("error body %q: got %q, want one short line of printable text", body, text)
 		}
 	})
 }

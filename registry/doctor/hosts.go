@@ -89,7 +89,7 @@ func (d *doctor) checkHosts(h *containerd.Hosts, own, advice string) Step {
 	}
 	for _, file := range host.Files {
 		if _, err := plainfile.Read(file, maxFile); err != nil {
-			return failed("put that file in place: until then containerd cannot pull with this hosts.toml", "%s: certificate: %v", h.File, err)
+			return failed("create the missing file: until it exists, containerd cannot pull with this hosts.toml", "%s: certificate: %v", h.File, err)
 		}
 	}
 	switch {
@@ -98,12 +98,12 @@ func (d *doctor) checkHosts(h *containerd.Hosts, own, advice string) Step {
 	case !host.Can("resolve"):
 		return warning("add \"resolve\" to its capabilities, so that tags come from the bundle", "%s does not allow resolving tags at %s", h.File, host.Name)
 	case at > 0:
-		return warning("to ask the bundle first, let mirror-config write its section, or move the table up", "%s asks %s before %s", h.File, h.Hosts[0].Name, host.Name)
+		return warning("to make containerd ask the bundle first, add the mirror with mirror-config, or move its [host] table up", "%s asks %s before %s", h.File, h.Hosts[0].Name, host.Name)
 	}
 	return ok("%s points here %s%s", h.File, place, afterwards(h, own))
 }
 
-// afterwards describes which host containerd asks next for content missing in this registry.
+// afterwards describes which host containerd asks next if this registry does not have the content.
 func afterwards(h *containerd.Hosts, own string) string {
 	switch {
 	case h.Server.Endpoint == own:
@@ -133,8 +133,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// adviceOf returns the advice that an error contains. If it contains none, adviceOf returns the
-// argument otherwise.
+// adviceOf returns the advice in err, or the argument otherwise if err contains no advice.
 func adviceOf(err error, otherwise string) string {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

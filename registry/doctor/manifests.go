@@ -25,8 +25,9 @@ type manifest struct {
 	Manifests []ocispec.Descriptor `json:"manifests"`
 }
 
-// contradiction explains why containerd refuses a manifest, or returns "". The manifest may look
-// like both an image and an index (CVE-2021-41190), or contradict the Content-Type of the answer.
+// contradiction explains why containerd refuses a manifest, or returns "". containerd refuses a
+// manifest that looks like both an image and an index (CVE-2021-41190), or that contradicts the
+// Content-Type of the answer.
 func (m manifest) contradiction(contentType string) string {
 	announced, _, err := mime.ParseMediaType(contentType)
 	switch {
@@ -43,7 +44,7 @@ const accept = "application/vnd.docker.distribution.manifest.v2+json, applicatio
 	"application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
 
 func (d *doctor) adviceMissing() string {
-	return fmt.Sprintf("check what the server has: %s/v2/%s/tags/list, or layoutproxy list SOURCE, and its /status; the repository name is the root repository and the path in the bundle",
+	return fmt.Sprintf("check what the server has: open %s/v2/%s/tags/list or /status, or run layoutproxy list SOURCE; the repository name is the root repository and the path in the bundle",
 		d.url, d.image.repository)
 }
 
@@ -57,7 +58,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	what := d.image.repository + ":" + d.image.tag
 	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
 	if name := d.image.repository; bad && step.Content && d.image.isOfficial() {
-		// Clients request an official image below library/, so try that too.
+		// Clients request an official image below library/, so try the name with library/ too.
 		d.image.repository = "library/" + name
 		what = d.image.repository + ":" + d.image.tag
 		second, _, alsoBad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
@@ -72,7 +73,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 		return step
 	}
 	dgst, err := digest.Parse(a.header.Get("Docker-Content-Digest"))
-	const advice = "to resolve a tag, containerd needs Docker-Content-Digest, Content-Length and Content-Type: a proxy in front of the registry removes them from answers to HEAD"
+	const advice = "to resolve a tag, containerd needs Docker-Content-Digest, Content-Length and Content-Type: check whether a proxy in front of the registry removes these headers from answers to HEAD"
 	switch {
 	case err != nil:
 		return failed(advice, "HEAD %s: Docker-Content-Digest is %q", what, a.header.Get("Docker-Content-Digest"))
@@ -196,7 +197,7 @@ type children struct {
 // fetch fetches the manifests in an index that is nested at the given depth.
 func (c *children) fetch(ctx context.Context, index manifest, depth int) (step Step, bad bool) {
 	if depth > maxDepth {
-		return damaged("no client follows an index that is nested so deeply", "the indexes are nested %d levels deep", depth), true
+		return damaged("an index at this nesting level is too deep for any client", "the indexes are nested %d levels deep", depth), true
 	}
 	for _, child := range index.Manifests {
 		if c.count++; c.count > maxChildren {

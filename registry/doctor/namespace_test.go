@@ -2,9 +2,10 @@ package doctor
 
 import "testing"
 
-// containerd names the registry only to mirrors of it, and registry-1.docker.io is no mirror of docker.io
-// (RegistryHost.isProxy in core/remotes/docker/registry.go). Its CRI plugin parses names with
-// distribution/reference, which replaces index.docker.io by docker.io (normalize.go).
+// containerd sends the registry's name only to mirrors of the registry, and registry-1.docker.io is
+// no mirror of docker.io (RegistryHost.isProxy in core/remotes/docker/registry.go). Its CRI plugin
+// parses names with distribution/reference, which replaces index.docker.io by docker.io
+// (normalize.go).
 func TestNamespaceOfDockerHub(t *testing.T) {
 	for _, c := range []struct{ image, server, want string }{
 		{"docker.io/library/a", "registry-1.docker.io", ""},
@@ -21,7 +22,7 @@ func TestNamespaceOfDockerHub(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := namespace(image.host, c.server); got != c.want {
-			t.Errorf("%s from %s: ns %q, want %q", c.image, c.server, got, c.want)
+			t.Errorf("image %s, server %s: namespace = %q, want %q", c.image, c.server, got, c.want)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func (d *doctor) connect(ctx context.Context) Step {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return failed("start layoutproxy there, with --listen on an address that this machine can reach: 127.0.0.1 works only on the same machine",
-			"%s: nothing listens there: %v", d.address(), err)
+			"%s: nothing is listening there: %v", d.address(), err)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return failed("a firewall drops the packets, or the machine is off", "%s: no answer within %s", d.address(), requestTimeout)
 	case err != nil:
@@ -102,7 +102,7 @@ func (d *doctor) verify(chain []*x509.Certificate) (step Step, bad bool) {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &unknown):
-		advice = "trust its authority with --ca-file, and in containerd with mirror-config --ca"
+		advice = "trust the authority of the certificate with --ca-file, and in containerd with mirror-config --ca"
 	case errors.As(err, &name):
 		advice = "use a name that the certificate contains (" + strings.Join(namesOf(leaf), ", ") + "), or get a certificate for this name"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

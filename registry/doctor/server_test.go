@@ -64,7 +64,7 @@ func listen(t *testing.T, h http.Handler) *httptest.Server {
 	return s
 }
 
-// examine runs doctor so that the configuration of this machine does not matter.
+// examine runs doctor with options that make the configuration of this machine irrelevant.
 func examine(t *testing.T, o doctor.Options) *doctor.Report {
 	t.Helper()
 	if o.HostsDir == "" {
@@ -87,7 +87,7 @@ func examine(t *testing.T, o doctor.Options) *doctor.Report {
 			t.Errorf("step %d is %+v, want the name %s and a detail of one line", i, s, name)
 		}
 		if s.State == doctor.Failed && s.Advice == "" {
-			t.Errorf("the step %s failed (%s), but has no advice", s.Name, s.Detail)
+			t.Errorf("the failed step %s (%s) has no advice, want some", s.Name, s.Detail)
 		}
 	}
 	return r
@@ -100,7 +100,7 @@ func step(t *testing.T, r *doctor.Report, name string) doctor.Step {
 			return s
 		}
 	}
-	t.Fatalf("the report has no step %s", name)
+	t.Fatalf("the report has no step %s, want one", name)
 	return doctor.Step{}
 }
 
@@ -109,11 +109,11 @@ func expect(t *testing.T, r *doctor.Report, name string, state doctor.State, wor
 	t.Helper()
 	s := step(t, r, name)
 	if s.State != state {
-		t.Errorf("the step %s is %s, want %s: %s", name, s.State, state, s.Detail)
+		t.Errorf("the step %s has the state %s, want %s: %s", name, s.State, state, s.Detail)
 	}
 	for _, word := range words {
 		if !strings.Contains(s.Detail+"\n"+s.Advice, word) {
-			t.Errorf("the step %s says %q and advises %q, want %q in one of them", name, s.Detail, s.Advice, word)
+			t.Errorf("the step %s has the detail %q and the advice %q, want %q in one of them", name, s.Detail, s.Advice, word)
 		}
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// authority is a certificate authority for tests.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -41,8 +40,8 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// certificate makes a certificate for 127.0.0.1. by is the authority that signs it; nil means that
-// the certificate is self-signed.
+// certificate makes a certificate for 127.0.0.1. The authority by signs it; if by is nil, the
+// certificate is self-signed.
 func certificate(t *testing.T, by *authority, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -169,7 +168,7 @@ func TestUnreachableRegistry(t *testing.T) {
 	expect(t, r, "connection", doctor.Failed, address, "--listen")
 	expect(t, r, "blob", doctor.Skipped, "depends on connection")
 	if r.Content() {
-		t.Error("an unreachable registry is reported as damaged content")
+		t.Error("Content of the report = true, want false, because the registry is only unreachable")
 	}
 	r = examine(t, doctor.Options{URL: "http://no-such-name.invalid:5000"})
 	expect(t, r, "name", doctor.Failed, "no-such-name.invalid", "/etc/hosts")

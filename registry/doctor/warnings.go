@@ -29,7 +29,7 @@ func (d *doctor) readWarnings(ctx context.Context) Step {
 	if len(texts) == 0 {
 		return ok("the registry reports no problem")
 	}
-	return warning("copy the files named here again; layoutproxy status lists all problems, and layoutproxy verify SOURCE finds damaged bytes", "%s", strings.Join(texts, "; "))
+	return warning("copy the files named above again; layoutproxy status lists all problems, and layoutproxy verify SOURCE finds damaged bytes", "%s", strings.Join(texts, "; "))
 }
 
 // warningText returns the text in a Warning header. ok is false if the header does not have the

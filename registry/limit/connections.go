@@ -19,8 +19,8 @@ type Connections struct {
 	open map[netip.Addr]int // maps each client with open connections to their number
 }
 
-// NewConnections allows each client at most limit connections at once. It does not limit trusted
-// proxies, because they connect for many clients.
+// NewConnections allows each client at most limit connections at once. Trusted proxies are not
+// limited, because they connect for many clients.
 func NewConnections(limit int, trusted []netip.Prefix) *Connections {
 	return &Connections{max: limit, trusted: trusted, open: map[netip.Addr]int{}}
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // Forwarded finds out which client sent a request through trusted proxies, and sets the remote
-// address of the request accordingly. That client is the last address in X-Forwarded-For that is
-// not itself a trusted proxy. If the sender is not a trusted proxy, the header is ignored.
+// address of the request accordingly. The client is the last address in X-Forwarded-For that is not
+// a trusted proxy. If the sender is not a trusted proxy, the header is ignored.
 func Forwarded(next http.Handler, trusted []netip.Prefix) http.Handler {
 	if len(trusted) == 0 {
 		return next
@@ -24,9 +24,9 @@ func Forwarded(next http.Handler, trusted []netip.Prefix) http.Handler {
 	})
 }
 
-// findClient returns the address of the client that sent a request through peer. Each proxy
-// appends the address that it got the request from. So the header can be trusted from its end
-// back to the first address that is not a trusted proxy.
+// findClient returns the address of the client that sent a request through peer. Each proxy appends
+// the address that it got the request from. So only the end of the header can be trusted: the
+// trusted proxies there, and the address before them.
 func findClient(peer netip.Addr, forwarded []string, trusted []netip.Prefix) netip.Addr {
 	client := peer
 	for _, line := range slices.Backward(forwarded) {

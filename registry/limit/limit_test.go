@@ -56,7 +56,7 @@ func TestRequestsAreLimitedByClient(t *testing.T) {
 			}
 		}
 		if taken != c.taken {
-			t.Errorf("from the addresses %v, %d of 50 requests were accepted, want %d", c.remotes, taken, c.taken)
+			t.Errorf("from the addresses %v, %d of 50 requests succeeded, want %d", c.remotes, taken, c.taken)
 		}
 	}
 }
@@ -70,12 +70,12 @@ func requestAfterWaiting(t *testing.T) {
 	}
 	for _, want := range []int{http.StatusNoContent, http.StatusTooManyRequests} {
 		if w := ask(h, "192.0.2.1:1"); w.Code != want {
-			t.Errorf("a request without a pause got %d, want %d", w.Code, want)
+			t.Errorf("a request without a pause got status %d, want %d", w.Code, want)
 		}
 	}
 	time.Sleep(time.Millisecond)
 	if w := ask(h, "192.0.2.1:1"); w.Code != http.StatusNoContent {
-		t.Errorf("a request after a millisecond got %d, want 204", w.Code)
+		t.Errorf("a request after a millisecond got status %d, want 204", w.Code)
 	}
 }
 
@@ -89,15 +89,15 @@ func TestRememberedClientsAreLimited(t *testing.T) {
 		var a [4]byte
 		binary.BigEndian.PutUint32(a[:], i)
 		if w := ask(h, netip.AddrFrom4(a).String()); w.Code != http.StatusNoContent {
-			t.Fatalf("the first request of client %d got %d, want 204", i, w.Code)
+			t.Fatalf("the first request of client %d got status %d, want 204", i, w.Code)
 		}
-		ask(h, "192.0.2.1") // this client sends requests all the time, so it must not be forgotten
+		ask(h, "192.0.2.1") // this client sends requests all the time, so it must stay remembered
 		if len(r.clients) > maxClients || r.order.Len() != len(r.clients) {
-			t.Fatalf("%d clients are remembered, and %d are in the order; want the same number, at most maxClients", len(r.clients), r.order.Len())
+			t.Fatalf("%d clients are remembered, and %d are in the order; want the same numbers, at most maxClients", len(r.clients), r.order.Len())
 		}
 	}
 	if w := ask(h, "192.0.2.1"); w.Code != http.StatusTooManyRequests {
-		t.Error("the busiest client was forgotten")
+		t.Error("the busiest client was forgotten, want it remembered")
 	}
 }
 
@@ -107,7 +107,7 @@ func TestRatesThatAllowNothing(t *testing.T) {
 		burst int
 	}{{0, 1}, {-1, 1}, {1, 0}, {math.Inf(1), 1}, {math.NaN(), 1}} {
 		if _, err := Requests(fine, c.rate, c.burst); err == nil {
-			t.Errorf("Requests accepted the rate and burst %v", c)
+			t.Errorf("Requests with the rate and burst %v returned no error, want one", c)
 		}
 	}
 }
@@ -143,7 +143,7 @@ func TestForwardedAddresses(t *testing.T) {
 }
 
 // Whatever X-Forwarded-For contains, the client is the sender or an address in the header. All
-// addresses after that one belong to trusted proxies.
+// addresses after the client's address belong to trusted proxies.
 func FuzzForwarded(f *testing.F) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	f.Add("10.0.0.1", "198.51.100.1, 10.0.0.2")
@@ -162,16 +162,16 @@ func FuzzForwarded(f *testing.F) {
 		for i := len(hops) - 1; i >= 0; i-- {
 			addr, ok := parseAddress(strings.TrimSpace(hops[i]))
 			if !ok {
-				t.Fatalf("in the header %q, the client %s was found, although a later entry is not an address", forwarded, client)
+				t.Fatalf("header %q: the client is %s, but a later entry is not an address, want only trusted proxies after the client", forwarded, client)
 			}
 			if addr == client {
 				return
 			}
 			if !contains(trusted, addr) {
-				t.Fatalf("in the header %q, the client %s was found, although the later %s is not a trusted proxy", forwarded, client, addr)
+				t.Fatalf("header %q: the client is %s, but the later %s is not a trusted proxy, want only trusted proxies after the client", forwarded, client, addr)
 			}
 		}
-		t.Fatalf("the header %q does not contain the client %s", forwarded, client)
+		t.Fatalf("header %q: the client is %s, want an address in the header", forwarded, client)
 	})
 }
 
@@ -197,7 +197,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 		conn, ok := get()
 		defer conn.Close()
 		if ok != (i < most) {
-			t.Errorf("the request on connection %d was answered: %v, want the opposite", i, ok)
+			t.Errorf("a request was answered on connection %d: %v, want the opposite", i, ok)
 		}
 		if ok {
 			open = append(open, conn)
@@ -214,7 +214,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("after a connection was closed, the server accepts no new one")
+			t.Fatal("after a connection was closed, the server accepts no new one, want one")
 		}
 	}
 	for _, conn := range open {

@@ -31,15 +31,15 @@ func checkRefusals(t *testing.T) {
 		got := w.Header()
 		if w.Code != http.StatusTooManyRequests || got.Get("Retry-After") != "10" || got.Get("Connection") != c.connection ||
 			got.Get("Content-Type") != "application/json" || got.Get("Docker-Distribution-Api-Version") != "registry/2.0" {
-			t.Errorf("the refusal of %s has the status %d, want 429, or wrong headers %v", c.method, w.Code, got)
+			t.Errorf("the refusal of %s has the status %d and the headers %v; want 429, Retry-After 10 and the headers of an API error", c.method, w.Code, got)
 		}
 		if length, body := got.Get("Content-Length"), w.Body.Len(); length != strconv.Itoa(len(tooMany)) || (body == 0) != (c.method == "HEAD") {
-			t.Errorf("the refusal of %s has Content-Length %s and a body of %d bytes; the length must be %d, and only HEAD has no body", c.method, length, body, len(tooMany))
+			t.Errorf("the refusal of %s has Content-Length %s and a body of %d bytes; want the length %d, and a body unless it is HEAD", c.method, length, body, len(tooMany))
 		}
 	}
 }
 
-// A client is not limited if its address cannot be parsed, because its connection does not use IP.
+// A client whose address cannot be parsed is not limited. Its connection does not use IP.
 func TestNonIPAddresses(t *testing.T) {
 	h, err := Requests(fine, 0.001, 1)
 	if err != nil {
@@ -87,20 +87,20 @@ func TestConnectionStates(t *testing.T) {
 	for i, end := range []http.ConnState{http.StateHijacked, http.StateClosed} {
 		first, second := open("192.0.2.1:1"), open("192.0.2.1:2")
 		if first.closed || !second.closed || c.Refused() != int64(i+1) || len(c.open) != 1 {
-			t.Errorf("the first connection is closed: %v, the second: %v; want only the second closed. In total, %d were refused, want %d; the count is %v", first.closed, second.closed, c.Refused(), i+1, c.open)
+			t.Errorf("the first connection is closed: %v, the second: %v; want only the second closed. In total, %d were refused, want %d; the open connections are %v, want one client", first.closed, second.closed, c.Refused(), i+1, c.open)
 		}
 		c.State(second, http.StateClosed)
 		if len(c.open) != 1 {
-			t.Errorf("after the second connection was closed, the count is %v, want one client", c.open)
+			t.Errorf("after the second connection was closed, the open connections are %v, want one client", c.open)
 		}
 		c.State(first, end)
 		if len(c.open) != 0 {
-			t.Errorf("after the state %v of the last connection, the count is %v, want none", end, c.open)
+			t.Errorf("after the state %v of the last connection, the open connections are %v, want none", end, c.open)
 		}
 	}
 	for _, free := range []string{"@", "198.51.100.1:1"} {
 		if a, b := open(free), open(free); a.closed || b.closed || len(c.open) != 0 {
-			t.Errorf("two connections from %s are closed: %v and %v, want neither; the count is %v", free, a.closed, b.closed, c.open)
+			t.Errorf("two connections from %s are closed: %v and %v, want neither; the open connections are %v, want none", free, a.closed, b.closed, c.open)
 		}
 	}
 }

@@ -19,8 +19,8 @@ type metrics struct {
 	bytes    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 
-	// cached saves looking up counters by their labels. The map is never changed. To add a
-	// series, add copies the map, which is small.
+	// cached makes it unnecessary to look up counters by their labels. The map is never changed: to
+	// add a series, add replaces the map by a larger copy.
 	cached atomic.Pointer[map[series]counters]
 	adding sync.Mutex
 }

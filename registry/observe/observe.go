@@ -21,7 +21,8 @@ import (
 
 // Options configures [New].
 type Options struct {
-	// Route returns the route of a request, which becomes a label. There must be few routes.
+	// Route returns the route of a request, which becomes a label. There must be few different
+	// routes.
 	Route      func(*http.Request) string
 	Registerer prometheus.Registerer
 	// AccessLog gets one line per request. If it is nil, there is no access log.
@@ -58,7 +59,7 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
 	o.metrics.inFlight.Inc()
 	var id string
-	if o.options.AccessLog != nil { // without an access log, nobody needs an id
+	if o.options.AccessLog != nil { // ids are needed only in the access log
 		id = o.idPrefix + strconv.FormatUint(o.idLast.Add(1), 10)
 		w.Header()["X-Request-Id"] = []string{id}
 	}

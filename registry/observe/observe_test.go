@@ -70,7 +70,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	ask(t, "HEAD", s.URL+"/missing")
 	ask(t, "BREW", s.URL+"/silent")
 	if resp := ask(t, "GET", s.URL+"/copied"); resp.StatusCode != http.StatusOK {
-		t.Error("the wrapped response has no ReadFrom, so there is no sendfile")
+		t.Error("the wrapped response has no ReadFrom, want it for sendfile")
 	}
 	s.Close() // this waits until all requests are complete and counted
 	want := `
@@ -95,7 +95,7 @@ layoutproxy_http_response_bytes_total{route="written"} 15
 		t.Error(err)
 	}
 	if n, err := testutil.GatherAndCount(metrics, "layoutproxy_http_request_duration_seconds"); n != 4 || err != nil {
-		t.Errorf("the histogram has %d series, want 4: %v", n, err)
+		t.Errorf("the histogram has %d series, want 4 (error %v)", n, err)
 	}
 }
 
@@ -110,12 +110,12 @@ func TestAccessLog(t *testing.T) {
 		t.Errorf("two requests have the ids %q and %q, want two different ones", id, other.Header.Get("X-Request-Id"))
 	}
 	if lines.Len() != 2 {
-		t.Fatalf("the access log has %d lines for two requests", lines.Len())
+		t.Fatalf("the access log has %d lines, want 2", lines.Len())
 	}
 	got := lines.FilterField(zap.String("id", id)).All()[0].ContextMap()
 	for _, key := range []string{"client", "took", "agent"} {
 		if got[key] == "" || got[key] == nil {
-			t.Errorf("the line in the access log has no value for %s", key)
+			t.Errorf("the line in the access log has no value for %s, want one", key)
 		}
 		delete(got, key)
 	}
@@ -145,6 +145,6 @@ layoutproxy_http_requests_in_flight 0
 
 func TestNewRequiresRouteAndRegisterer(t *testing.T) {
 	if _, err := observe.New(http.HandlerFunc(answers), observe.Options{}); err == nil {
-		t.Error("New accepted options without a route and a registerer")
+		t.Error("New without a route and a registerer returned no error, want one")
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// response records the status of a response and the number of its bytes. httpsnoop could do the
-// same, but would make a request for a manifest 10% more expensive.
+// response records the status of a response and the number of its bytes. It replaces httpsnoop,
+// which would make a request for a manifest 10% more expensive.
 type response struct {
 	http.ResponseWriter
 	code  int
@@ -16,8 +16,8 @@ type response struct {
 // fileResponse is a response with ReadFrom, which lets the kernel send files.
 type fileResponse struct{ *response }
 
-// writer returns the ResponseWriter for the handler. It has ReadFrom only if the wrapped writer
-// has ReadFrom, because handlers expect that ReadFrom does not copy through user space.
+// writer returns the ResponseWriter for the handler. The result has ReadFrom only if the wrapped
+// writer has ReadFrom, because handlers expect that ReadFrom does not copy through user space.
 func (r *response) writer() http.ResponseWriter {
 	if _, ok := r.ResponseWriter.(io.ReaderFrom); ok {
 		return fileResponse{r}

@@ -16,10 +16,10 @@ type Tree struct {
 var (
 	repositoriesDesc = prometheus.NewDesc("layoutproxy_repositories", "Repositories served.", nil, nil)
 	tagsDesc         = prometheus.NewDesc("layoutproxy_tags", "Tags served, over all repositories.", nil, nil)
-	problemsDesc     = prometheus.NewDesc("layoutproxy_problems", "Things in the sources that cannot be served, by kind.", []string{"kind"}, nil)
+	problemsDesc     = prometheus.NewDesc("layoutproxy_problems", "Problems in the sources, by kind.", []string{"kind"}, nil)
 	generationDesc   = prometheus.NewDesc("layoutproxy_generation", "Changes of the tree since the start; the first scan is 1.", nil, nil)
 	sinceDesc        = prometheus.NewDesc("layoutproxy_generation_timestamp_seconds", "When the current generation of the tree was created, in seconds since 1970; its age is time() minus this.", nil, nil)
-	refusedDesc      = prometheus.NewDesc("layoutproxy_refused_requests_total", "Requests for content that the tree lists and that is missing or damaged.", nil, nil)
+	refusedDesc      = prometheus.NewDesc("layoutproxy_refused_requests_total", "Requests for content that is listed in the tree, but missing or damaged.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

@@ -35,8 +35,8 @@ func commandsFor(page *imagePage, runnable bool) (all []command) {
 			plain = " --plain-http"
 		}
 		all = append(all,
-			command{"containerd: crictl", "crictl pull " + upstream, "With the hosts.toml of this server."},
-			command{"containerd: ctr", "ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d " + upstream, "With the same hosts.toml."},
+			command{"containerd: crictl", "crictl pull " + upstream, "Uses the hosts.toml of this server."},
+			command{"containerd: ctr", "ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d " + upstream, "Uses the same hosts.toml."},
 			command{"containerd: ctr, directly", "ctr --namespace k8s.io images pull" + plain + " " + here, ""})
 	}
 	all = append(all,
@@ -45,7 +45,7 @@ func commandsFor(page *imagePage, runnable bool) (all []command) {
 	if runnable {
 		note := login("docker login")
 		if !node.TLS && !node.Loopback {
-			note = `Needs "insecure-registries": ["` + node.Address + `"] in /etc/docker/daemon.json, as the registry has no TLS.`
+			note = `Needs "insecure-registries": ["` + node.Address + `"] in /etc/docker/daemon.json, because the registry has no TLS.`
 		}
 		all = append(all, command{"docker", "docker pull " + here, note})
 	}

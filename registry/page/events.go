@@ -24,7 +24,7 @@ func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	if p.streams.Add(1) > maxStreams {
 		p.streams.Add(-1)
 		w.Header().Set("Retry-After", "60")
-		http.Error(w, "too many pages are open: reload this one to see the current state", http.StatusServiceUnavailable)
+		http.Error(w, "too many pages are open: reload this page to see the current state", http.StatusServiceUnavailable)
 		return
 	}
 	defer p.streams.Add(-1)

@@ -43,7 +43,7 @@ func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 	t.Helper()
 	data, ok := strings.CutSuffix(strings.TrimPrefix(event, "data: "), "\n\n")
 	if !ok || strings.Contains(data, "\n") {
-		t.Fatalf("want one complete event, got %q", event)
+		t.Fatalf("got the event %q, want one complete event", event)
 	}
 	var all map[string]struct{ HTML, Hash string }
 	layouttest.Try(t, json.Unmarshal([]byte(data), &all))
@@ -87,7 +87,7 @@ func TestEventsOfOpenPages(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(idle.events) != 0 || len(one.events) != 0 || len(old.events) != 1 || idle.header.Get("Content-Type") != "text/event-stream" {
-			t.Errorf("while nothing changed, the streams got %d, %d and %d events, want 0, 0 and 1; headers %v", len(idle.events), len(one.events), len(old.events), idle.header)
+			t.Errorf("while nothing changed, the streams got %d, %d and %d events, want 0, 0 and 1; the headers are %v, want an event stream", len(idle.events), len(one.events), len(old.events), idle.header)
 		}
 		if asked > 61 {
 			t.Errorf("the status was read %d times in a minute, want at most 61", asked)
@@ -102,18 +102,18 @@ func TestEventsOfOpenPages(t *testing.T) {
 		synctest.Wait()
 		// While one stream reads the status again, the other streams may get the previous state.
 		if n := len(idle.events); n < 1 || n > 11 {
-			t.Errorf("the stream got %d events in 10 seconds, want 1 to 11", n)
+			t.Errorf("during the import, the stream got %d events in 10 seconds, want 1 to 11", n)
 		}
 		for i := 1; i < len(idle.times); i++ {
 			if idle.times[i].Sub(idle.times[i-1]) < time.Second {
-				t.Errorf("two events were only %s apart", idle.times[i].Sub(idle.times[i-1]))
+				t.Errorf("the time between two events is %s, want at least one second", idle.times[i].Sub(idle.times[i-1]))
 			}
 		}
 		if got := parts(t, idle.events[0]); len(got) != 1 || !strings.Contains(got["incoming"].HTML, "platform.tar") {
 			t.Errorf("the event contains the sections %v, want only that of the import", got)
 		}
 		if len(one.events) != 0 {
-			t.Error("a page got an event about a section that it does not contain")
+			t.Error("a page without the section of imports got an event about that section, want none")
 		}
 		// The import fails.
 		mu.Lock()
@@ -122,7 +122,7 @@ func TestEventsOfOpenPages(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(one.events) != 1 || !strings.Contains(parts(t, one.events[0])["pill"].HTML, "1 failed transfer") {
-			t.Errorf("after the failure, the events are %v, want one about a failed transfer", one.events)
+			t.Errorf("after the import failed, the events are %v, want one about a failed transfer", one.events)
 		}
 		p.Close()
 		p.Close()
@@ -150,7 +150,7 @@ func TestEventStreamLimit(t *testing.T) {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/events?have=", nil))
 		if w.Code != http.StatusOK {
-			t.Errorf("after the other streams have ended, a new one got %d, want 200", w.Code)
+			t.Errorf("after the other streams have ended, a new stream got status %d, want 200", w.Code)
 		}
 	})
 }

@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// maxParts limits the length of each list on the page of an image, such as the list of layers.
+	// maxParts limits the number of entries in each list on the page of an image, such as the list
+	// of layers.
 	maxParts = 100
 	// imagePatience limits how long a page waits for the storage to answer.
 	imagePatience = 5 * time.Second
@@ -54,7 +55,7 @@ type imagePage struct {
 	// Problem is the reason why the manifest cannot be served. The fields with the manifest's
 	// content are then empty.
 	Problem *layoutstore.Problem
-	// Reason explains why the manifest cannot be shown. It is set only if Problem is nil.
+	// Reason explains why the manifest cannot be shown, if the cause is not a Problem.
 	Reason string
 }
 
@@ -150,7 +151,7 @@ func (page *imagePage) tags(repo *layoutstore.Repository) {
 func (page *imagePage) read(ctx context.Context, repo *layoutstore.Repository, m *layoutstore.Manifest) {
 	page.MediaType, page.Size, page.Kind = m.MediaType, m.Size, kindOf(m.MediaType)
 	refs, err := closure.Parse(m.Body)
-	if err != nil { // an index may list a blob as if it were a manifest
+	if err != nil { // an index may contain the descriptor of a blob as if it were a manifest
 		page.Commands = commandsFor(page, false)
 		return
 	}
@@ -265,7 +266,8 @@ func (page *imagePage) referrers(ctx context.Context, repo *layoutstore.Reposito
 	page.Omitted.Referrers = len(found) - len(page.Referrers)
 }
 
-// annotations returns the first n annotations, sorted by name. more is the number of the others.
+// annotations returns the first n annotations, sorted by name. more is the number of annotations
+// that are left out.
 func annotations(all map[string]string, n int) (list []annotation, more int) {
 	keys := slices.Sorted(maps.Keys(all))
 	for _, key := range keys[:min(n, len(keys))] {

@@ -36,8 +36,7 @@ type repositoryRow struct {
 
 func (r repositoryRow) Name() string { return r.Root + r.Path }
 
-// newRow returns the row for a repository. It splits the name after the longest root with which
-// the name starts.
+// newRow returns the row for a repository. It splits the name after its longest root prefix.
 func newRow(s *layoutstore.Snapshot, roots []string, name string) repositoryRow {
 	row := repositoryRow{Path: name}
 	for _, root := range roots {
@@ -61,8 +60,8 @@ func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryR
 }
 
 // search finds the repositories and tags that match every word of a query, sorted by name. A word
-// matches if the name (NAME or NAME:TAG) contains it, or if the digest of the tag starts with it.
-// If a repository matches by its name, its tags are not listed.
+// matches if the name (NAME or NAME:TAG) contains the word, or if the digest of the tag starts with
+// it. If the name of a repository alone matches, search does not list its tags.
 func search(s *layoutstore.Snapshot, query, after string, n int) (rows []repositoryRow, more bool) {
 	words := wordsOf(query)
 	roots := s.Roots()
@@ -127,8 +126,8 @@ func containsAll(text string, words []word) bool {
 	return !slices.ContainsFunc(words, func(w word) bool { return !strings.Contains(text, string(w.text)) })
 }
 
-// matches reports whether each word matches a tag. A word matches if full, the tag's full name,
-// contains it, or if the tag's digest starts with it.
+// matches reports whether every word matches a tag. A word matches if full, the tag's full name,
+// contains the word, or if the tag's digest starts with it.
 func matches(repo *layoutstore.Repository, full []byte, tag string, words []word) bool {
 	for _, w := range words {
 		if bytes.Contains(full, w.text) {
@@ -186,8 +185,8 @@ func nextPage(after, query string) string {
 	return next.Encode()
 }
 
-// cleanQuery returns the search query of a request without invisible characters, which no name
-// contains. If the query is too long, cleanQuery answers with an error, and ok is false.
+// cleanQuery returns the search query of a request. It removes invisible characters, because no
+// name contains them. If the query is too long, cleanQuery answers with an error, and ok is false.
 func (p *Page) cleanQuery(w http.ResponseWriter, req *http.Request) (query string, ok bool) {
 	query = strings.Map(func(r rune) rune {
 		if problem.IsHidden(r) || r == utf8.RuneError {

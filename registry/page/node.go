@@ -14,7 +14,7 @@ import (
 type node struct {
 	// Upstream is the registry in image references.
 	Upstream string
-	// Guessed means that Upstream is a placeholder, because the sources name no registry.
+	// Guessed means that Upstream is a placeholder, because no source contains a registry's name.
 	Guessed bool
 	// Address is HOST:PORT of the registry API.
 	Address  string
@@ -28,7 +28,7 @@ type node struct {
 	Hosts string
 }
 
-// unknownUpstream is shown if it is unknown which registry the images come from.
+// unknownUpstream is shown if the registry of the images is unknown.
 const unknownUpstream = "registry.example"
 
 func (p *Page) node(req *http.Request, s Status) node {
@@ -58,8 +58,8 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 var upstreamName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 
 // addressFor returns the registry's address for a node. host is the Host header of the browser's
-// request. If the registry listens on all addresses, the returned address contains the host from
-// that header. loopback reports whether only this machine can reach the address.
+// request. If the registry listens on all addresses, the returned address contains the host of that
+// header. loopback reports whether only this machine can reach the address.
 func addressFor(listen, host string) (address string, loopback bool) {
 	own, port, err := net.SplitHostPort(listen)
 	if err != nil {

@@ -41,7 +41,7 @@ func open(t testing.TB, source string) *layoutstore.Tree {
 	return tree
 }
 
-// pages returns the pages of a tree. change may edit the options and the status, or be nil.
+// pages returns the pages of a tree. If change is not nil, it edits the options and the status.
 func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *page.Status)) *page.Page {
 	t.Helper()
 	s := tree.Snapshot()
@@ -61,7 +61,6 @@ func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *pag
 	return p
 }
 
-// get requests a page. It fails the test if the status is not the given one.
 func get(t testing.TB, p http.Handler, path string, status int) string {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -118,15 +117,15 @@ func TestTagsMatchAPI(t *testing.T) {
 			var list struct{ Tags []string }
 			layouttest.Try(t, json.Unmarshal([]byte(get(t, api, "/v2/"+name+"/tags/list", http.StatusOK)), &list))
 			if got := tagsOf(t, p, name); !slices.Equal(got, list.Tags) {
-				t.Errorf("the pages of %s list %d tags, but the API lists %d: %v", name, len(got), len(list.Tags), got)
+				t.Errorf("the pages of %s list %d tags, want the %d tags of the API: %v", name, len(got), len(list.Tags), got)
 			}
 		}
 	}
 }
 
 // The overview links to every page, directly or through other pages. No page loads anything from
-// another host or contains inline scripts or styles, because the policy forbids both. A first
-// visit loads at most 60 kB.
+// another host, and no page contains inline scripts or styles, because the policy forbids both. A
+// first visit loads at most 60 kB.
 func TestEveryPageIsLinked(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)
@@ -160,13 +159,13 @@ func TestEveryPageIsLinked(t *testing.T) {
 			t.Errorf("%s: %v", path, h)
 		}
 		if bad := regexp.MustCompile(`<style|<script>|<script [^>]*>[^<]|\sstyle=|\son[a-z]+=|javascript:`).FindString(body); bad != "" {
-			t.Errorf("%s contains an inline script or style: %s", path, bad)
+			t.Errorf("%s contains an inline script or style, want none: %s", path, bad)
 		}
 		for _, m := range linkPattern.FindAllStringSubmatch(body, -1) {
 			to, err := url.Parse(html.UnescapeString(m[1]))
 			layouttest.Try(t, err)
 			if to.Host != "" || to.Scheme != "" {
-				t.Errorf("%s contains a link to another host: %s", path, to)
+				t.Errorf("%s contains a link to another host, want none: %s", path, to)
 			}
 			if to.Path == "" {
 				to.Path = path
@@ -182,7 +181,7 @@ func TestEveryPageIsLinked(t *testing.T) {
 			}
 		}
 	}); len(images) < 45 {
-		t.Errorf("only %d images are linked, want at least 45", len(images))
+		t.Errorf("%d images are linked, want at least 45", len(images))
 	}
 	first := len(get(t, p, "/", http.StatusOK))
 	for path := range seen {
@@ -230,11 +229,11 @@ func TestSearchResults(t *testing.T) {
 		strings.TrimPrefix(digest, "sha256:")[:12]: "/image/deckhouse/ee:",
 	} {
 		if text := get(t, p, "/repositories?q="+url.QueryEscape(query), http.StatusOK); !strings.Contains(text, `href="`+want) {
-			t.Errorf("the search for %q does not find %s", query, want)
+			t.Errorf("the results for %q do not contain %s, want it there", query, want)
 		}
 	}
 	if text := get(t, p, "/repositories?q=nowhere", http.StatusOK); !strings.Contains(text, "No results for") {
-		t.Error("a search for a name that does not exist has results")
+		t.Error("the search for a name that does not exist has results, want none")
 	}
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
@@ -270,8 +269,8 @@ func TestSearchResults(t *testing.T) {
 	}
 }
 
-// Text from a bundle or a request is shown as text. It never becomes markup, and it does not hide
-// or reorder other text.
+// Text from a bundle or a request is shown as text. Such text never becomes markup, and does not
+// hide or reorder other text.
 func TestHostileText(t *testing.T) {
 	t.Parallel()
 	const marker = `<img src=x onerror=alert(1)>`
@@ -308,18 +307,18 @@ func TestHostileText(t *testing.T) {
 			t.Errorf("%s: markup:\n%.3000s", path, body)
 		}
 		if i := strings.IndexFunc(body, func(r rune) bool { return strings.ContainsRune("\u202e\u2066\u200b\ufeff\x00\x1b", r) }); i >= 0 {
-			t.Errorf("%s contains a hidden character: %q", path, body[max(0, i-40):i+10])
+			t.Errorf("%s contains a hidden character, want none: %q", path, body[max(0, i-40):i+10])
 		}
 		if len(body) > 120_000 {
-			t.Errorf("%s has %d bytes, which is too long", path, len(body))
+			t.Errorf("%s has %d bytes, want at most 120000", path, len(body))
 		}
 		if !strings.Contains(body, `\u{202E}`) && !strings.Contains(path, "?q=") {
-			t.Errorf("%s does not show the hostile text", path)
+			t.Errorf("%s does not contain the code point \\u{202E}, want it in place of the hostile character", path)
 		}
 	}
 }
 
-// The pages report the content that the API refuses, and name the archive to copy again.
+// The pages report the content that the API refuses, and show which archive to copy again.
 func TestProblemsMatchAPI(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -348,15 +347,15 @@ func TestProblemsMatchAPI(t *testing.T) {
 		text := get(t, p, path, http.StatusOK)
 		for _, w := range want {
 			if !strings.Contains(text, w) {
-				t.Errorf("%s does not contain %q", path, w)
+				t.Errorf("%s does not contain %q, want it there", path, w)
 			}
 		}
 	}
 	if text := get(t, p, "/image/app:lost", http.StatusNotFound); !strings.Contains(text, "It cannot be served") || strings.Contains(text, "crane pull") {
-		t.Errorf("the page of a missing manifest is wrong: %s", text)
+		t.Errorf("the page of a missing manifest is %s, want a text that it cannot be served, and no pull command", text)
 	}
 	if text := get(t, p, "/image/app:good", http.StatusOK); strings.Contains(text, "badge bad\">problem") {
-		t.Error("the page of an intact image shows a problem")
+		t.Error("the page of an intact image shows a problem, want none")
 	}
 }
 
@@ -380,7 +379,7 @@ func TestImagePageShowsPlacesOfBlobs(t *testing.T) {
 			found = found || strings.ReplaceAll(m[1], ",", "") == fmt.Sprint(place.Body)
 		}
 		if !found {
-			t.Errorf("the page does not show the place %s at offset %d", place.Name, place.Body)
+			t.Errorf("the page does not show the place %s at offset %d, want it there", place.Name, place.Body)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // place describes where content is stored.
 type place struct {
-	// Made means that this is a discovery image, which is synthesized and not stored in a file.
+	// Made means that the content is part of a discovery image, which is not stored in a file.
 	Made bool
 	// Entry is the name of the entry in an archive; empty for a loose file.
 	Entry string
@@ -34,8 +34,8 @@ type run struct {
 // run in each of them.
 const maxRuns = 4
 
-// findPlace returns the place of the copy that the registry serves. That copy is in the last
-// layout that contains the content.
+// findPlace returns the place of the copy that the registry serves: the copy in the last layout
+// that contains the content.
 func findPlace(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) (p place) {
 	if repo.IsDiscovery(d) {
 		return place{Made: true}

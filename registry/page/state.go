@@ -33,7 +33,7 @@ type section struct {
 const stateEvery = time.Second
 
 // state returns the state of the server, which is at most about a second old. While one caller
-// updates it, all others get the previous one.
+// updates the state, all other callers get the previous one.
 func (p *Page) state(ctx context.Context) *state {
 	last := p.current.Load()
 	if last == nil {
@@ -68,7 +68,7 @@ type view struct {
 	Health health
 	// Causes are the first maxCauses causes.
 	Causes []*problem.Cause
-	// More is the number of causes that Causes leaves out.
+	// More is the number of causes that are not in Causes.
 	More int
 	Jobs []job
 
@@ -112,7 +112,7 @@ func healthOf(s Status) health {
 	failed := failedJobs(s.Imports) + failedJobs(s.Pushes)
 	switch {
 	case failures > 0:
-		return health{"bad", countOf(failures, "problem", "problems"), "Some content cannot be served. Everything else is.", causes}
+		return health{"bad", countOf(failures, "problem", "problems"), "Some content cannot be served. All other content is served.", causes}
 	case failed > 0:
 		return health{"bad", countOf(failed, "failed transfer", "failed transfers"), "Everything in the sources can be served, but an import or a push failed.", causes}
 	case !s.Checked:
@@ -125,8 +125,8 @@ func healthOf(s Status) health {
 	return health{"good", "All right", "Everything in the sources can be served.", causes}
 }
 
-// failedJobs counts failed jobs. If a job of the same name has succeeded or started since then,
-// the failed one does not count.
+// failedJobs counts failed jobs. A failed job does not count if a job with the same name has
+// started or succeeded after it.
 func failedJobs(jobs []Job) (n int) {
 	for _, j := range jobs {
 		if j.State == "failed" && !slices.ContainsFunc(jobs, func(k Job) bool {

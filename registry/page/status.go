@@ -15,7 +15,7 @@ type Status struct {
 	Roots        []string
 	Sources      []layoutstore.SourceStatus
 	Problems     []layoutstore.Problem
-	// Checked means that the sources were checked completely. Before that, more problems may be found.
+	// Checked means that the sources were checked completely. Until then, problems may be missing.
 	Checked bool
 	// Versions is nil while the versions are unknown.
 	Versions []Version
@@ -38,8 +38,8 @@ type Version struct {
 	Reasons []string // why the version is not ready
 }
 
-// Job is an import or a push. Its fields are those of drop.Status, so that one can be converted
-// to the other.
+// Job is an import or a push. It has the same fields as drop.Status, so that a drop.Status can be
+// converted to a Job.
 type Job struct {
 	Name   string
 	State  string // one of "waiting", "verifying", "published", "pushing", "pushed" and "failed"
@@ -48,8 +48,8 @@ type Job struct {
 	Since time.Time
 	// Kind is the kind of the dropped bundle; empty for a push.
 	Kind string
-	// Bytes of Total bytes are done. Rate is the speed in bytes per second. Total is 0 if the job
-	// is not running.
+	// Bytes is how many of the Total bytes are done. Rate is the speed in bytes per second. If the
+	// job is not running, Total is 0.
 	Bytes, Total, Rate int64
 	Generation         uint64 // generation of the store, if the job is published
 }
@@ -60,12 +60,12 @@ type Scrub struct {
 	Rate int64 `json:"rate"`
 	// Bytes is how many bytes were read in the current pass.
 	Bytes int64 `json:"bytes"`
-	// Total is how many bytes the current pass reads.
+	// Total is the total number of bytes in the current pass, read or not.
 	Total int64 `json:"total"`
 	// Passes is how many passes were completed since the server started.
 	Passes int64 `json:"passes"`
-	// Ended is when the last complete pass ended, possibly in an earlier server. nil means that
-	// none has ended.
+	// Ended is when the last complete pass ended, possibly before the server started. nil means
+	// that no pass was ever complete.
 	Ended *time.Time `json:"ended"`
 	// Damaged is the number of copies of blobs found damaged since the server started.
 	Damaged int64 `json:"damaged"`
@@ -76,7 +76,7 @@ type Scrub struct {
 // Disk is a file system that the server writes to. It is also part of the document at /status.
 type Disk struct {
 	Path string `json:"path"`
-	// Free is how many more bytes the server's user may write.
+	// Free is how many bytes the user of the server's process can still write.
 	Free int64 `json:"free"`
 	// Total is the size of the file system in bytes.
 	Total int64 `json:"total"`

@@ -30,9 +30,9 @@ func functions() template.FuncMap {
 // maxText limits how many characters of one text a page shows.
 const maxText = 2000
 
-// visible returns the text of v with some characters replaced by their code points. These are
-// characters that are invisible, or that reorder or move others. It truncates a very long text.
-// It does not escape HTML, because the template does.
+// visible returns the text of v. It replaces characters that are invisible, or that reorder or move
+// others, by their code points. It truncates a very long text. It does not escape HTML, because the
+// template does.
 func visible(v any) string {
 	s := fmt.Sprint(v)
 	if len(s) <= maxText && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {

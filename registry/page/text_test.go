@@ -23,7 +23,7 @@ func TestVisible(t *testing.T) {
 		"<b>":                   "<b>", // the template will escape it
 	} {
 		if got := visible(in); got != want {
-			t.Errorf("visible(%q) is %q, want %q", in, got, want)
+			t.Errorf("visible(%q) = %q, want %q", in, got, want)
 		}
 	}
 	long := visible(strings.Repeat("é", maxText+5))
@@ -33,7 +33,7 @@ func TestVisible(t *testing.T) {
 }
 
 // The address shown for nodes is the one that the registry listens on. If the registry listens on
-// all addresses, it contains the host of the browser's request.
+// all addresses, the address shown contains the host of the browser's request.
 func TestAddressForNodes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -52,13 +52,13 @@ func TestAddressForNodes(t *testing.T) {
 		{"0.0.0.0:5000", "", "127.0.0.1:5000", false},
 	} {
 		if got, loopback := addressFor(c.listen, c.host); got != c.want || loopback != c.loopback {
-			t.Errorf("for %s and the Host %s, the address is %s and loopback is %t, want %s and %t", c.listen, c.host, got, loopback, c.want, c.loopback)
+			t.Errorf("address of %s for the Host %s = %s, loopback %t; want %s, loopback %t", c.listen, c.host, got, loopback, c.want, c.loopback)
 		}
 	}
 }
 
-// The commands are valid for each client, whether or not the registry uses TLS or a loopback
-// address. There are commands for images and for other artifacts.
+// Each command has the options that its client needs, depending on whether the registry uses TLS or
+// a loopback address. The commands for images differ from those for other artifacts.
 func TestPullCommands(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -92,7 +92,7 @@ func resetConnection(w http.ResponseWriter) {
 	conn.Close()
 }
 
-// cutting is a request body that ends with an error after as many bytes as left says.
+// cutting is a request body that ends with an error after left bytes.
 type cutting struct {
 	io.ReadCloser
 	left int64
@@ -160,8 +160,8 @@ func Edit(m Match, edit func(http.Header)) Fault {
 	})
 }
 
-// Spoil lets the registry answer matching requests, but changes the body of the answer, and its
-// Content-Length accordingly. A truncated cache entry or a bad disk has the same effect.
+// Spoil lets the registry answer matching requests, but replaces the body of the answer, and
+// changes Content-Length accordingly. A truncated cache entry or a bad disk has this effect.
 func Spoil(m Match, change func(body []byte) []byte) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		answer := record(next, r)

@@ -95,7 +95,7 @@ func (r Request) Kind() string {
 }
 
 // Fault answers a request instead of the registry, or changes the registry's answer. next is the
-// registry. Fault returns false if it does neither.
+// registry. A Fault that does neither returns false.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
 
 // New starts a registry that runs until the test ends.
@@ -164,15 +164,15 @@ func (r *Registry) distribution(tb TB, o Options) http.Handler {
 	return app
 }
 
-// Inject adds a fault, which takes precedence over earlier ones.
+// Inject adds a fault. It takes precedence over faults that were added before.
 func (r *Registry) Inject(f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults = append([]Fault{f}, r.faults...)
 }
 
-// Settle closes all connections and waits for the requests in progress. A killed client leaves
-// requests behind that still write for a moment.
+// Settle closes all connections and waits for the requests in progress. The requests of a killed
+// client may still write for a moment.
 func (r *Registry) Settle() {
 	r.CloseClientConnections()
 	r.mu.Lock()
@@ -201,7 +201,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s := &statusWriter{ResponseWriter: w}
 	defer func() {
 		r.mu.Lock()
-		seen.Status = s.status // seen is set even if Forget was called meanwhile
+		seen.Status = s.status // the record gets its status even if Forget was called during the request
 		r.running--
 		r.ended.Broadcast()
 		r.mu.Unlock()
@@ -265,7 +265,7 @@ func (r *Registry) Forget() {
 	r.seen = nil
 }
 
-// StatusOf returns the status of the answer to a GET request for url, or 0 without an answer.
+// StatusOf returns the status of the answer to a GET request for url, or 0 if there is no answer.
 func StatusOf(url string) int {
 	resp, err := http.Get(url)
 	if err != nil {

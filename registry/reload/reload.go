@@ -23,8 +23,8 @@ type Options[T any] struct {
 	// Files are the files to watch. If one is a link, its target is watched.
 	Files []string
 	Read  func() (T, error)
-	// Changed is called after a change was read. Failed is called when a change cannot be read,
-	// once for each such state of the files. Both may be nil.
+	// Changed is called after a change was read. Failed is called when a change cannot be read, but
+	// only once as long as the files do not change again. Both may be nil.
 	Changed func()
 	Failed  func(error)
 	Now     func() time.Time
@@ -134,7 +134,7 @@ func (v *Value[T]) checkOnce() {
 	v.checked.Store(int64(began))
 }
 
-// checkFiles reads the files if they have changed and settled.
+// checkFiles reads the files if they have changed, and then stayed the same for the time settle.
 func (v *Value[T]) checkFiles() {
 	state, stateErr := stateOf(v.options.Files)
 	if !v.files.settled(state, v.options.Now()) {
@@ -160,8 +160,8 @@ func (v *Value[T]) checkFiles() {
 	}
 }
 
-// files contains what is known about the files. Each state describes all files. It is nil if a file
-// cannot be found.
+// files contains what is known about the files. A state contains one entry per file. It is nil if a
+// file cannot be found.
 type files struct {
 	used []fs.FileInfo // the state in which the current value was read
 
@@ -180,9 +180,9 @@ type files struct {
 	failedIn []fs.FileInfo
 }
 
-// settled reports whether the files have changed, and then stayed the same for the time settle. It
-// uses the modification times of the files. If the file system's clock differs or is wrong, it uses
-// this machine's clock.
+// settled reports whether the files have changed, and then stayed the same for the time settle. The
+// modification times of the files can show that. In case the file system's clock is wrong, a state
+// also counts as settled if this process has seen it for the time settle.
 func (f *files) settled(state []fs.FileInfo, now time.Time) bool {
 	if sameStates(state, f.used) {
 		f.changed, f.failed = false, false
@@ -203,7 +203,8 @@ func (f *files) use(state []fs.FileInfo) {
 	f.used, f.changed, f.failed = state, false, false
 }
 
-// fail records a state that cannot be used. It reports whether that state is new.
+// fail records a state that cannot be used. It reports whether that state differs from the previous
+// one that could not be used.
 func (f *files) fail(state []fs.FileInfo) bool {
 	isNew := !f.failed || !sameStates(state, f.failedIn)
 	f.failed, f.failedIn = true, state
@@ -228,7 +229,7 @@ func stateOf(names []string) (state []fs.FileInfo, err error) {
 
 // isTorn reports whether a file was seen in the middle of a write. In that case, its size has
 // changed, but its modification time has not. Some file systems set the size first, as ext4 does
-// when it truncates a file. For a moment, the file then looks as if it had been empty for long.
+// when it truncates a file. For a moment, such a file looks as if it had long been empty.
 func isTorn(before, state []fs.FileInfo) bool {
 	if len(before) != len(state) {
 		return false

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// watched is a test with a clock and a directory with two files. The value consists of the texts
-// of both files.
+// watched is a test with a clock, and with a directory of two files. The value that is reloaded
+// consists of the texts of both files.
 type watched struct {
 	*testing.T
 	dir    string
@@ -76,7 +76,7 @@ func (w *watched) write(name, text string) {
 
 func (w *watched) pass(d time.Duration) { w.now = w.now.Add(d) }
 
-// want checks the value and the events since the last call.
+// want checks the value, and the events since the last call of want.
 func (w *watched) want(want string, events ...string) {
 	w.Helper()
 	if got := w.value.Get(); got != want {
@@ -97,7 +97,7 @@ func TestChangeTakesEffectAfterPause(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")
 	w.write("b", "2")
-	w.want("11") // no check yet, because the last one was a moment ago
+	w.want("11") // no check yet, because the last check was a moment ago
 	w.pass(200 * time.Millisecond)
 	w.want("11") // just written
 	w.pass(900 * time.Millisecond)
@@ -114,7 +114,7 @@ func TestOldChangeAppliesToNextGet(t *testing.T) {
 	w.want("22", "changed")
 }
 
-// If a link or a rename replaces a file, the change is found even if the new file is older.
+// If a file is replaced by a link or a rename, the change is found even if the new file is older.
 func TestReplacedFileWithOldTime(t *testing.T) {
 	w := watch(t)
 	for _, name := range []string{"a", "b"} {
@@ -144,14 +144,14 @@ func TestIncompleteChangeIsReportedOnce(t *testing.T) {
 	w.want("xx", "changed")
 }
 
-// If a file disappears and comes back unchanged, nothing is read. If it disappears again, the
-// error is reported again.
+// If a file disappears and comes back unchanged, nothing is read. If the file disappears a second
+// time, the error is reported a second time.
 func TestFileDisappearsAndComesBack(t *testing.T) {
 	w := watch(t)
 	for range 2 {
 		w.check(os.Rename(w.file("a"), w.file("old")))
 		w.pass(2 * time.Second)
-		w.want("11") // not reported yet, because a rename may be about to replace the file
+		w.want("11") // not reported yet, because the file may be about to be replaced by a rename
 		w.pass(2 * time.Second)
 		w.want("11", "bad")
 		w.pass(2 * time.Second)
@@ -162,7 +162,8 @@ func TestFileDisappearsAndComesBack(t *testing.T) {
 	}
 }
 
-// A truncated file may change its size before its modification time, which is then not trusted.
+// The size of a truncated file may change before its modification time. Until then, the
+// modification time is not trusted.
 func TestTruncatedFile(t *testing.T) {
 	w := watch(t)
 	old := w.now.Add(-time.Hour)
@@ -223,8 +224,8 @@ func TestNewWithUnusableFiles(t *testing.T) {
 	}
 }
 
-// If reading a file hangs, each caller waits for at most a second, whichever caller started to
-// read. Meanwhile, the last valid value stays in effect.
+// If reading a file hangs, every caller waits for at most a second, also callers that did not start
+// to read. During this time, the last valid value stays in effect.
 func TestHangingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
@@ -258,7 +259,7 @@ func TestHangingDisk(t *testing.T) {
 		for range 20 {
 			callers.Go(func() {
 				if got := v.Get(); got != "one" || time.Since(began) > time.Second {
-					t.Errorf("the value is %q after %v, want the last valid one within a second", got, time.Since(began))
+					t.Errorf("while the disk hangs, Get returned %q after %v, want the last valid value within a second", got, time.Since(began))
 				}
 			})
 		}
@@ -266,13 +267,13 @@ func TestHangingDisk(t *testing.T) {
 		close(hang)
 		synctest.Wait()
 		if got := v.Get(); got != "another" {
-			t.Errorf("when the disk answers again, the value is %q, want the new one", got)
+			t.Errorf("when the disk answers again, the value is %q, want the new value", got)
 		}
 	})
 }
 
-// If another caller is checking the files, a caller waits for that check only if the last complete
-// check is overdue.
+// If one caller is checking the files, another caller waits for that check only if the last
+// complete check is overdue.
 func TestHangingCheckOfAnotherCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t)
@@ -301,12 +302,12 @@ func TestHangingCheckOfAnotherCaller(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		if got := v.Get(); got != "11" || time.Since(began) > 0 {
-			t.Errorf("the value is %q after %v, want the last valid one at once", got, time.Since(began))
+			t.Errorf("while another caller reads, Get returned %q after %v, want the last valid value at once", got, time.Since(began))
 		}
 		close(hang)
 		synctest.Wait()
 		if got := v.Get(); got != "22" {
-			t.Errorf("when the disk answers again, the value is %q, want the new one", got)
+			t.Errorf("when the disk answers again, the value is %q, want the new value", got)
 		}
 	})
 }
@@ -314,7 +315,7 @@ func TestHangingCheckOfAnotherCaller(t *testing.T) {
 func TestCheckDirectlyAfterAnother(t *testing.T) {
 	w := watch(t)
 	o := w.options()
-	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // the third age looks as if another check had just ended
+	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // the third age makes it look as if another check had just ended
 	start := w.now
 	o.Now = func() time.Time {
 		age := ages[0]

@@ -95,8 +95,8 @@ func compressed(body []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// post sends the spans once. If again is true, the caller may retry. after is how long the
-// collector asked it to wait.
+// post sends the spans once. If again is true, the caller may retry after the time that the
+// collector asked for, which is after.
 func (c *collector) post(ctx context.Context, body []byte) (after time.Duration, again bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
@@ -144,8 +144,8 @@ func retryAfter(h http.Header) time.Duration {
 }
 
 // partialSuccess returns an error if an answer rejects some spans. Field 1 of
-// ExportTraceServiceResponse describes that: its field 1 is the number of rejected spans, and its
-// field 2 is the reason.
+// ExportTraceServiceResponse is a message about the rejected spans. Its field 1 is their number,
+// and its field 2 is the reason.
 func partialSuccess(answer []byte, isProtobuf bool) error {
 	if !isProtobuf {
 		return nil
@@ -159,8 +159,8 @@ func partialSuccess(answer []byte, isProtobuf bool) error {
 	return fmt.Errorf("the collector rejected %d spans: %s", rejected, problem.Excerpt(string(why), maxMessage))
 }
 
-// message returns the error message in an answer. That is field 2 of google.rpc.Status in a
-// protobuf answer, and the complete text otherwise.
+// message returns the error message in an answer: field 2 of google.rpc.Status if the answer is in
+// protobuf format, and the complete text otherwise.
 func message(answer []byte, isProtobuf bool) string {
 	if isProtobuf {
 		_, answer = field(answer, 2)

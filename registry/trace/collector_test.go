@@ -41,7 +41,7 @@ func answering(t *testing.T, answers ...func(http.ResponseWriter)) (url string, 
 		body, err := io.ReadAll(req.Body)
 		var sent service.ExportTraceServiceRequest
 		if err != nil || proto.Unmarshal(body, &sent) != nil || len(sent.ResourceSpans) != 1 || sent.ResourceSpans[0].ScopeSpans[0].Spans[0].Name != "GET blob" {
-			t.Errorf("the request does not contain the spans of the test: %q, %v", body, err)
+			t.Errorf("got the request %q (error %v), want one with the spans of the test", body, err)
 		}
 		*asked = append(*asked, req)
 		answers[min(len(*asked), len(answers))-1](w)
@@ -106,7 +106,6 @@ func TestCollectorAnswers(t *testing.T) {
 	}
 }
 
-// afterAnswer is a transport that calls done after each answer.
 type afterAnswer struct {
 	http.RoundTripper
 	done func()
@@ -117,8 +116,8 @@ func (a afterAnswer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return a.RoundTripper.RoundTrip(req)
 }
 
-// If a busy collector sends Retry-After, the client waits. When its context ends, the error is
-// that of the last answer.
+// If a busy collector sends Retry-After, the client waits. If the context ends during this wait,
+// UploadTraces returns the error of the last answer.
 func TestBusyCollector(t *testing.T) {
 	url, asked := answering(t, func(w http.ResponseWriter) {
 		w.Header().Set("Retry-After", "3600")
@@ -128,14 +127,14 @@ func TestBusyCollector(t *testing.T) {
 	c.pause = time.Nanosecond
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	c.http.Transport = afterAnswer{c.http.Transport, func() { time.AfterFunc(50*time.Millisecond, cancel) }} // this would be long enough for a retry
+	c.http.Transport = afterAnswer{c.http.Transport, func() { time.AfterFunc(50*time.Millisecond, cancel) }} // without Retry-After, these 50 ms would be long enough for a retry
 	if err := c.UploadTraces(ctx, spans()); err == nil || !strings.Contains(err.Error(), "503") || len(*asked) != 1 {
-		t.Errorf("UploadTraces returned %v after %d requests, want the status 503 after one request", err, len(*asked))
+		t.Errorf("UploadTraces returned %v after %d requests, want the error of the 503 answer after one request", err, len(*asked))
 	}
 }
 
-// A header from the environment may contain a credential, so it is sent to the collector only,
-// and redirects are not followed.
+// A header from the environment may contain a credential, so redirects are not followed, and the
+// header is sent only to the collector.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	other, asked := answering(t, code(200))
 	url, _ := answering(t, func(w http.ResponseWriter) {
@@ -144,7 +143,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	})
 	c := newCollector(settings{url: url, headers: http.Header{"Api-Key": {"secret"}}, timeout: time.Minute})
 	if err := c.UploadTraces(t.Context(), spans()); err == nil || !strings.Contains(err.Error(), "307") || len(*asked) > 0 {
-		t.Errorf("UploadTraces returned %v, and the other host got %d requests; want the status 307 and none", err, len(*asked))
+		t.Errorf("UploadTraces returned %v, and the other host got %d requests; want the error of the 307 answer and 0 requests", err, len(*asked))
 	}
 }
 
@@ -175,7 +174,8 @@ func TestSettingsFromEnvironment(t *testing.T) {
 	}
 }
 
-// The error names a malformed variable, but contains no secret. A named pipe does not block.
+// If a variable is malformed, the error contains its name but no secret. A variable with the path
+// of a named pipe does not make newSettings block.
 func TestMalformedEnvironment(t *testing.T) {
 	dir := t.TempDir()
 	empty, pipe := filepath.Join(dir, "empty"), filepath.Join(dir, "pipe")
@@ -219,10 +219,10 @@ func TestCertificatesFromEnvironment(t *testing.T) {
 	c := newCollector(set)
 	defer c.http.CloseIdleConnections()
 	if err := c.UploadTraces(t.Context(), spans()); err != nil || shown != 1 {
-		t.Errorf("UploadTraces returned %v, and the client sent %d certificates, want one", err, shown)
+		t.Errorf("UploadTraces returned the error %v after the client had sent %d certificates, want no error and one certificate", err, shown)
 	}
 	if _, err := newSettings("http://collector.example"); err == nil {
-		t.Error("certificates are accepted although the endpoint has no TLS")
+		t.Error("newSettings for an http endpoint returned no error, want one, because certificates are set")
 	}
 }
 

@@ -100,8 +100,8 @@ func address(endpoint string) (*url.URL, error) {
 	return to, nil
 }
 
-// headers parses NAME=VALUE pairs that are separated by commas. The values are percent-encoded.
-// Errors do not contain the values, because they may be credentials.
+// headers parses pairs NAME=VALUE that are separated by commas. The values are percent-encoded. No
+// error contains a value, because it may be a credential.
 func headers(text string) (http.Header, error) {
 	all := http.Header{}
 	if text == "" {
@@ -122,7 +122,7 @@ func headers(text string) (http.Header, error) {
 // maxPEM is the largest file of certificates that is read, in bytes.
 const maxPEM = 16 << 20
 
-// tlsConfig reads the certificates that environment variables name. If none are named, it returns
+// tlsConfig reads the certificates whose paths are in environment variables; if none, it returns
 // nil.
 func tlsConfig() (*tls.Config, error) {
 	authorities, cert, key := variable("CERTIFICATE"), variable("CLIENT_CERTIFICATE"), variable("CLIENT_KEY")

@@ -12,8 +12,8 @@ import (
 // reportEvery is how often lost spans are reported in the log.
 const reportEvery = time.Minute
 
-// loggedExporter is an exporter that logs its errors. OpenTelemetry would pass them to a handler
-// that applies to the whole process, and that prints them.
+// loggedExporter is an exporter that logs its errors. Otherwise OpenTelemetry would pass the errors
+// to the handler of the whole process, which prints them.
 type loggedExporter struct {
 	sdk.SpanExporter
 	log *zap.Logger

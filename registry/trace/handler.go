@@ -28,8 +28,8 @@ func (t *Tracer) Wrap(next http.Handler) http.Handler {
 	})
 }
 
-// recordStatus stores the status of a response in code. It wraps no other method, so that the
-// kernel still sends files through the server's ReadFrom.
+// recordStatus stores the status of a response in code. It wraps only the method that sets the
+// status, so that the kernel still sends files through the server's ReadFrom.
 func recordStatus(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 	return func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 		return func(c int) {

@@ -25,8 +25,8 @@ type Options struct {
 	Endpoint string
 	Version  string // version of the program
 
-	// Route returns the route of a request. There must be few routes. Repository returns the
-	// repository of a request, or "".
+	// Route returns the route of a request. The number of different routes must be small.
+	// Repository returns the repository of a request, or "".
 	Route, Repository func(*http.Request) string
 
 	Log *zap.Logger // gets a line if spans cannot be sent

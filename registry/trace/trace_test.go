@@ -23,7 +23,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
 
-// receiver is a collector that stores the spans that it receives.
 type receiver struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -95,7 +94,6 @@ func newTracer(t *testing.T, endpoint string, log *zap.Logger) *trace.Tracer {
 	return tracer
 }
 
-// closed closes a tracer, which sends its remaining spans.
 func closed(t *testing.T, tracer *trace.Tracer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -144,7 +142,7 @@ func TestSpansOfRequests(t *testing.T) {
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	if len(to.spans) != 3 || to.paths[0] != "/v1/traces" || to.names["service.name"] != "layoutproxy" || to.names["service.version"] != "v1" {
-		t.Fatalf("the collector received %d spans at the paths %v with the attributes %v, want 3 spans", len(to.spans), to.paths, to.names)
+		t.Fatalf("the collector received %d spans at the paths %v with the attributes %v, want 3 spans at /v1/traces from layoutproxy v1", len(to.spans), to.paths, to.names)
 	}
 	for i, want := range []struct {
 		path   string
@@ -162,7 +160,7 @@ func TestSpansOfRequests(t *testing.T) {
 			t.Errorf("the span of %s has the name %q, the kind %v and the status %v; want GET blob, the kind server and the status code %v", want.path, span.Name, span.Kind, span.Status, want.status)
 		}
 		if got := hex.EncodeToString(span.TraceId) + " " + hex.EncodeToString(span.ParentSpanId); got != "0af7651916cd43dd8448eb211c80319c b7ad6b7169203331" {
-			t.Errorf("the span of %s belongs to the trace %s, not to that of the client", want.path, got)
+			t.Errorf("the span of %s has the trace and parent %s, want those in the client's header", want.path, got)
 		}
 		if strings.Contains(span.String(), "secret") || strings.Contains(span.String(), "frodo") {
 			t.Errorf("%v", span)
@@ -170,7 +168,7 @@ func TestSpansOfRequests(t *testing.T) {
 	}
 }
 
-// An endpoint in the environment is used only if the option asks for it.
+// The endpoint in the environment is used only if Options.Endpoint is Environment.
 func TestEndpointFromEnvironment(t *testing.T) {
 	named, other := newReceiver(t), newReceiver(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", other.URL)
@@ -187,7 +185,7 @@ func TestEndpointFromEnvironment(t *testing.T) {
 		t.Error(diff)
 	}
 	if len(named.spans) != 1 || len(other.spans) != 1 {
-		t.Errorf("the collectors received %d and %d spans in compressed requests, want one each", len(named.spans), len(other.spans))
+		t.Errorf("the collectors received %d and %d spans in compressed requests, want one per collector", len(named.spans), len(other.spans))
 	}
 	for _, endpoint := range []string{"", "collector:4318", "grpc://collector:4317", "http://"} {
 		if err := trace.CheckEndpoint(endpoint); err == nil {
@@ -197,7 +195,7 @@ func TestEndpointFromEnvironment(t *testing.T) {
 	for _, value := range []string{"", "collector:4318"} {
 		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", value)
 		if err := trace.CheckEndpoint(trace.Environment); err == nil {
-			t.Errorf("CheckEndpoint accepted the endpoint %q from the environment", value)
+			t.Errorf("CheckEndpoint with the endpoint %q in the environment returned no error, want one", value)
 		}
 	}
 }
@@ -214,6 +212,6 @@ func TestRejectedSpansAreLogged(t *testing.T) {
 	}
 	closed(t, tracer)
 	if n := logs.FilterMessage("traces cannot be sent").Len(); n != 1 || logs.Len() != 1 {
-		t.Errorf("the rejection was logged %d times in %d lines, want once", n, logs.Len())
+		t.Errorf("the rejection was logged %d times in a log of %d lines, want once in one line", n, logs.Len())
 	}
 }
