@@ -268,7 +268,7 @@ func rest(t *testing.T, body io.Reader) (n int, err error) {
 		k, err = body.Read(buf)
 		n += k
 		if string(buf[:k]) != string(zeros[:k]) {
-			return n, fmt.Errorf("the last %d bytes before offset %d are not all zero", k, n)
+			return n, fmt.Errorf("the last %d bytes before offset %d are not all zero, want only zeros", k, n)
 		}
 	}
 	return n, err
@@ -360,7 +360,7 @@ func TestRewrittenArchiveCutsDownload(t *testing.T) {
 	}
 }
 
-// still is a source whose snapshot never changes, because it cannot rescan.
+// still is a Source that cannot rescan, so its snapshot never changes.
 type still struct{ snapshot *layoutstore.Snapshot }
 
 func (s still) Snapshot() *layoutstore.Snapshot { return s.snapshot }

@@ -50,7 +50,7 @@ func TestConditionalRequests(t *testing.T) {
 		whole := s.get(path)
 		etag := whole.header.Get("Etag")
 		if len(etag) < 3 || etag[0] != '"' {
-			t.Fatalf("%s: the ETag %q is not a quoted string", path, etag)
+			t.Fatalf("%s: the ETag is %q, want a quoted string", path, etag)
 		}
 		for _, c := range conditionCases {
 			for _, method := range []string{http.MethodGet, http.MethodHead} {

@@ -74,7 +74,7 @@ func TestRangeHeadersAreNotChanged(t *testing.T) {
 		w := httptest.NewRecorder()
 		err := serveContent(w, req, bytes.NewReader(content), int64(len(content)))
 		if !slices.Equal(req.Header["Range"], c.headers) {
-			t.Errorf("Range %q became %q", c.headers, req.Header["Range"])
+			t.Errorf("serveContent changed the header Range %q to %q, want no change", c.headers, req.Header["Range"])
 		}
 		if refused := c.status == 0; (err != nil) != refused || !refused && (w.Code != c.status || w.Body.String() != c.body) {
 			t.Errorf("serveContent with the Range %q: got status %d, the body %q and the error %v; want status %d (0: an error) and the body %q", c.headers, w.Code, w.Body, err, c.status, c.body)

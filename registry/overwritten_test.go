@@ -93,7 +93,7 @@ func largest(t *testing.T, layout string, size int64) string {
 			return e.Name()
 		}
 	}
-	t.Fatalf("the layout contains no blob of %d bytes", size)
+	t.Fatalf("the layout contains no blob of %d bytes, want one", size)
 	return ""
 }
 

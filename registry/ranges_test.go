@@ -56,11 +56,11 @@ func readPart(contentRange string, body, content []byte) (span, error) {
 	n, err := fmt.Sscanf(contentRange, "bytes %d-%d/%d", &s.first, &s.last, &size)
 	switch {
 	case n != 3 || contentRange != fmt.Sprintf("bytes %d-%d/%d", s.first, s.last, size):
-		return s, fmt.Errorf("malformed Content-Range %q: %v", contentRange, err)
+		return s, fmt.Errorf("Content-Range is %q (error %v), want the form bytes FIRST-LAST/SIZE", contentRange, err)
 	case size != len(content) || s.first < 0 || s.first > s.last || s.last >= size:
-		return s, fmt.Errorf("Content-Range %q is outside of the content of %d bytes", contentRange, len(content))
+		return s, fmt.Errorf("Content-Range is %q, want a range of the %d bytes of the content", contentRange, len(content))
 	case !bytes.Equal(body, content[s.first:s.last+1]):
-		return s, fmt.Errorf("Content-Range %q: the %d bytes differ from the file", contentRange, len(body))
+		return s, fmt.Errorf("Content-Range is %q, want the same %d bytes as in the file", contentRange, len(body))
 	}
 	return s, nil
 }
@@ -262,7 +262,7 @@ func TestResumedDownload(t *testing.T) {
 			t.Fatalf("GET from byte %d on: got status %d, want 206", cut, r.status)
 		}
 		if diff := cmp.Diff(string(s.content), string(s.content[:cut])+string(r.body)); diff != "" {
-			t.Fatalf("GET from byte %d on: the first part and the body differ from the complete blob: %s", cut, diff)
+			t.Fatalf("GET from byte %d on: the first part and this body differ from the wanted blob: %s", cut, diff)
 		}
 	}
 }

@@ -107,7 +107,7 @@ func TestAllReferrersAreListed(t *testing.T) {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(s.want, s.referrers("/mirrors/a"+s.path("?ns=registry.example&n=1"))); diff != "" {
-		t.Errorf("with a prefix in the path, the list differs from the expected one: %s", diff)
+		t.Errorf("with a prefix in the path, the list differs from the wanted one: %s", diff)
 	}
 	for _, d := range s.want {
 		s.get("/v2/app/manifests/"+d.Digest.String()).wantFile(t, d.Digest, layouttest.ReadFile(t, s.layout.BlobPath(d.Digest)))

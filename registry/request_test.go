@@ -75,7 +75,7 @@ func checkAnswer(t *testing.T, req *http.Request, w *httptest.ResponseRecorder) 
 		}
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable:
 	default:
-		t.Fatalf("%s %q?%q: got the unexpected status %d", req.Method, req.URL.Path, req.URL.RawQuery, w.Code)
+		t.Fatalf("%s %q?%q: got status %d, want 200, 206, 304, 400, 404, 405, 412 or 416", req.Method, req.URL.Path, req.URL.RawQuery, w.Code)
 	}
 	var body struct {
 		Errors []struct{ Code string }

@@ -83,7 +83,7 @@ func TestAllRootsServeSameImages(t *testing.T) {
 			t.Errorf("%s: %s", root, diff)
 		}
 		if got := decode[struct{ Name string }](t, s.get("/v2/"+root+"/install/tags/list")).Name; got != root+"/install" {
-			t.Errorf("under the root %s, the tag list has the name %q", root, got)
+			t.Errorf("under the root %s, the tag list has the name %q, want the name with that root", root, got)
 		}
 	}
 	s.get("/v2/sys/install/tags/list").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")

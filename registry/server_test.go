@@ -121,7 +121,7 @@ func (s *server) do(method, path string, header ...string) response {
 	// The buffer is allocated once, because growing it is very slow with the race detector.
 	content := bytes.NewBuffer(make([]byte, 0, max(resp.ContentLength, 0)+bytes.MinRead))
 	if n, err := content.ReadFrom(resp.Body); err != nil {
-		s.Fatalf("the body of %s %s ended after %d bytes with %v", method, path, n, err)
+		s.Fatalf("the body of %s %s ended after %d bytes with the error %v, want the complete body", method, path, n, err)
 	}
 	body := content.Bytes()
 	if got := resp.Header.Values("Content-Encoding"); len(got) != 0 || resp.Uncompressed {
@@ -134,7 +134,7 @@ func (s *server) do(method, path string, header ...string) response {
 		s.Errorf("the answer to HEAD %s has a body of %d bytes, want none", path, len(body))
 	}
 	if n := resp.ContentLength; method != http.MethodHead && n >= 0 && n != int64(len(body)) {
-		s.Errorf("the answer to %s %s has Content-Length %d, but a body of %d bytes", method, path, n, len(body))
+		s.Errorf("the answer to %s %s has Content-Length %d, want the length of its body, %d", method, path, n, len(body))
 	}
 	return response{resp.StatusCode, resp.Header, body}
 }
@@ -187,7 +187,7 @@ func (r response) wantError(tb testing.TB, status int, code string) (detail any)
 		}
 	}
 	if err := json.Unmarshal(r.body, &doc); err != nil || len(doc.Errors) != 1 {
-		tb.Errorf("the body is not an error in the format of the specification (%v): %.300q", err, r.body)
+		tb.Errorf("got an error body in the wrong format (%v), want one in the format of the specification: %.300q", err, r.body)
 		return nil
 	}
 	if e := doc.Errors[0]; e.Code != code || e.Message == "" {

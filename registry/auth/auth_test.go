@@ -137,7 +137,7 @@ func TestPasswordLogin(t *testing.T) {
 		t.Errorf("a login with an empty password was answered with %s, want 204", resp.Status)
 	}
 	for _, e := range logs.All() {
-		t.Errorf("unexpected log entry: %s %v", e.Message, e.ContextMap())
+		t.Errorf("the log contains the unexpected entry %s %v", e.Message, e.ContextMap())
 	}
 }
 

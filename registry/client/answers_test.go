@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// FuzzTagList checks that no answer makes a list longer than the limit, and that that every list
-// without an error has the entries that encoding/json decodes.
+// FuzzTagList checks that no answer makes a list longer than the limit, and that every list without
+// an error has the entries that encoding/json decodes.
 func FuzzTagList(f *testing.F) {
 	for _, body := range []string{`{"name":"a","tags":["v1","v2"]}`, `{"tags":null}`, `{"tags":[1]}`, `{"tags":"v1"}`, `[]`, `<html>`, `{"tags":["a","b","c","d"]}`} {
 		f.Add([]byte(body))

@@ -131,7 +131,7 @@ func (b *BlobReader) accept(resp *http.Response) error {
 		var first, last, size int64
 		n, _ := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &size)
 		if n < 2 || first != b.pos || last >= b.size || n == 3 && size != b.size {
-			return b.mismatch(fmt.Errorf("the answer has the range %q", problem.Excerpt(resp.Header.Get("Content-Range"), 60)))
+			return b.mismatch(fmt.Errorf("the answer has the range %q, expected one that starts at byte %d of %d", problem.Excerpt(resp.Header.Get("Content-Range"), 60), b.pos, b.size))
 		}
 		if resp.ContentLength >= 0 && resp.ContentLength != last-first+1 {
 			return b.mismatch(fmt.Errorf("the answer has the range %q, but %d bytes", problem.Excerpt(resp.Header.Get("Content-Range"), 60), resp.ContentLength))

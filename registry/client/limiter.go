@@ -50,7 +50,7 @@ func (l *limiter) acquire(ctx context.Context) error {
 	}
 }
 
-// waitFor waits until changed is closed, or until wait is over if it is positive.
+// waitFor waits until changed is closed. If wait is positive, it waits at most that long.
 func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) error {
 	var over <-chan time.Time
 	if wait > 0 {

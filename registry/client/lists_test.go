@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// lister is a registry with a list of names. A page has at most most names. link returns the Link
-// header for every page but the last; nil means no Link header.
+// lister is a registry with a list of names. most limits the number of names on a page. link
+// returns the Link header for every page but the last; nil means no Link header.
 type lister struct {
 	names []string
 	most  int

@@ -191,7 +191,7 @@ func checkSecrets(t *testing.T, s *stage, hops []hop) {
 		all := strings.ReplaceAll(fmt.Sprint(h), pair, secretPassword)
 		for secret, home := range homes {
 			if strings.Contains(all, secret) && h.at != home {
-				t.Errorf("%s%s received the %s", h.at, h.path, secret)
+				t.Errorf("%s%s received the %s, want it only at its own host", h.at, h.path, secret)
 			}
 		}
 		if strings.Contains(all, "victim/b") || strings.Contains(all, "victim/c") {

@@ -25,7 +25,7 @@ type session struct {
 }
 
 // commitRate is how fast, in bytes per second, a registry is assumed to hash or copy an upload
-// when it commits it. During this time, it sends nothing.
+// during the commit. During this time, the registry sends nothing.
 const commitRate = 20 << 20
 
 const (

@@ -149,7 +149,7 @@ func TestRemoveCreatedDirectories(t *testing.T) {
 	gone := func(path string) {
 		t.Helper()
 		if _, err := os.Lstat(path); !os.IsNotExist(err) {
-			t.Errorf("%s still exists: %v", path, err)
+			t.Errorf("%s still exists (error %v), want it removed", path, err)
 		}
 	}
 

@@ -40,7 +40,6 @@ func Nth(from, to int, m Match) Match {
 	}
 }
 
-// when returns a fault that calls serve for requests that match m.
 func when(m Match, serve func(w http.ResponseWriter, r *http.Request, next http.Handler)) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if !m(r) {

@@ -189,7 +189,7 @@ func TestEndpointFromEnvironment(t *testing.T) {
 	}
 	for _, endpoint := range []string{"", "collector:4318", "grpc://collector:4317", "http://"} {
 		if err := trace.CheckEndpoint(endpoint); err == nil {
-			t.Errorf("CheckEndpoint accepted %q", endpoint)
+			t.Errorf("CheckEndpoint(%q) returned no error, want one", endpoint)
 		}
 	}
 	for _, value := range []string{"", "collector:4318"} {
