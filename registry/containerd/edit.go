@@ -23,7 +23,7 @@ func (m *Mirror) edit(text []byte, file string, created made) ([]byte, error) {
 	rest := text
 	var at int
 	if old != nil {
-		rest, at = old.without(text)
+		rest, at = old.removeFrom(text)
 		created = old.made
 	} else {
 		at = findPlace(text)
@@ -55,7 +55,7 @@ func cutSection(text []byte) (rest []byte, created made, found bool, err error) 
 	if p == nil || err != nil {
 		return text, madeNothing, false, err
 	}
-	rest, _ = p.without(text)
+	rest, _ = p.removeFrom(text)
 	return rest, p.made, true, sameButFor(text, rest, text[p.begin:p.end])
 }
 

@@ -74,9 +74,9 @@ func badMarks(line int, reason string) error {
 	return advise("remove the lines of that section by hand, with both marks, and try again", "line %d: %s", line, reason)
 }
 
-// without returns the text as it was before layoutproxy's section was added. at is the offset of
+// removeFrom returns text as it was before layoutproxy's section was added. at is the offset of
 // the section.
-func (s *section) without(text []byte) (rest []byte, at int) {
+func (s *section) removeFrom(text []byte) (rest []byte, at int) {
 	begin, end := s.begin, s.end
 	if end == len(text) && !bytes.HasSuffix(text, []byte("\n")) {
 		// The last line of the original file had no newline. Write added a newline before the
