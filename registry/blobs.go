@@ -160,7 +160,7 @@ func sendEnd(content extent.Sender, part *io.LimitedReader, send func(io.Reader)
 		if err != nil {
 			return 0, err
 		}
-		return send(&io.LimitedReader{R: bytes.NewReader(end[:n]), N: int64(n)}) // send bypasses net/http's buffer, so these bytes share packets with those that were held back
+		return send(&io.LimitedReader{R: bytes.NewReader(end[:n]), N: int64(n)}) // send bypasses net/http's buffer, so these bytes share packets with the bytes that sendParts held back
 	}
 	if err := content.Check(); err != nil {
 		return 0, err

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Older tools use other repository names for content outside of editions. A request for an old name
-// gets the same answer as one for the current name, but the catalog does not contain the old names.
+// Older tools use old repository names for content outside of editions. A request for an old name
+// gets the answer for the current name, but the catalog does not contain the old names.
 func TestOldRepositoryNames(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)

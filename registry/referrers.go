@@ -11,7 +11,7 @@ import (
 )
 
 // referrers answers with a list of the manifests that refer to a digest. If the request names an
-// artifact type, it lists only those of that type (distribution specification 1.1, "Listing
+// artifact type, it lists only manifests of that type (distribution specification 1.1, "Listing
 // Referrers").
 func (r *registry) referrers(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
 	repo, d, err := repositoryAndDigest(s, name, reference)

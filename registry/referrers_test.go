@@ -60,9 +60,9 @@ func (r *referred) direct() {
 	l.Add(r.note(l.Index(index), sbomType, annotations))
 }
 
-// byIndexes adds referrers that only other indexes contain, such as the index of the fallback
-// tag. That index also contains a manifest without a subject, and a referrer that index.json
-// contains too.
+// byIndexes adds referrers that index.json does not contain, but other indexes do, such as that of
+// the fallback tag. The index of the fallback tag also contains a manifest without a subject, and a
+// referrer that index.json contains too.
 func (r *referred) byIndexes() {
 	l := r.layout
 	deep := r.note(l.Image(layouttest.Image{Name: "deep", ConfigMediaType: "text/x", ArtifactType: sbomType, Subject: &r.subject}), sbomType, nil)

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// twoSources returns two layouts with the same path in two trees. serveBoth serves both trees,
-// and the second one takes precedence.
+// twoSources returns two layouts with the same path in two trees. serveBoth serves both trees, and
+// the second tree takes precedence.
 func twoSources(tb testing.TB) (first, second *layouttest.Layout, serveBoth func() *server) {
 	a, b := layouttest.New(tb, tb.TempDir()), layouttest.New(tb, tb.TempDir())
 	return a.Layout("app"), b.Layout("app"), func() *server {

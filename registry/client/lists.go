@@ -130,7 +130,8 @@ var errCircle = errors.New("the pages of the list form a loop")
 //
 // If a Link refers to a new page, its query is returned. If it refers to an earlier page, it shows
 // only that more pages exist. Without a Link, another page is expected after a full page with new
-// entries. A page without new entries is the last one, because the registry ignores n and last.
+// entries. A page without new entries is the last one, because the registry then seems to ignore n
+// and last.
 func nextQuery(asked map[string]bool, current url.Values, links []string, count, fresh int, last string) (string, error) {
 	target, more := nextLink(links)
 	if query := linkQuery(target); query != "" && !asked[query] {

@@ -105,8 +105,8 @@ func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) er
 }
 
 // Settle calls ask until it returns false for again. It waits between the calls, and repeats the
-// call at most Options.Retries times. This helps if one server of a registry does not see yet
-// what was written to another. Settle returns the error of the last call, or the context's.
+// call at most Options.Retries times. This helps if one server of a registry does not see yet what
+// was written to another server. Settle returns the error of the last call, or the context's.
 func (c *Client) Settle(ctx context.Context, ask func() (again bool, err error)) error {
 	for try := 0; ; try++ {
 		again, err := ask()

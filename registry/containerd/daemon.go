@@ -14,9 +14,9 @@ import (
 
 const defaultConfig = "/etc/containerd/config.toml"
 
-// Nodes finds the containerd processes of this machine and reads their configurations. proc is
-// the directory /proc. If a program such as k3s contains containerd, it also runs a process with
-// that name. If there is an error, Nodes also returns the processes found before it.
+// Nodes finds the containerd processes of this machine and reads their configurations. proc is the
+// directory /proc. A program that contains containerd, such as k3s, also runs a process named
+// containerd. If there is an error, Nodes also returns the processes found before it.
 func Nodes(proc string) ([]Node, error) {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {

@@ -14,9 +14,9 @@
 // # What it promises
 //
 // Lines that the package did not write are never changed, moved or dropped. Its own section is
-// between two comments, and [Remove] restores the bytes that were there before. Before a
-// file is written it is parsed again: it must then contain exactly the settings from
-// before and those of the section. Files are replaced by a rename.
+// between two comments, and [Remove] restores the bytes that were there before. Before a file is
+// written, its new text is parsed: it must contain exactly the earlier settings and those of the
+// section. Files are replaced by a rename.
 //
 // # What containerd does
 //

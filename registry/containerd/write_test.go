@@ -201,7 +201,7 @@ func TestRemoveCreatedDirectories(t *testing.T) {
 	}
 }
 
-// containerd reads only the first directory that exists, so Write uses that one.
+// containerd reads only the first directory that exists, so Write uses that directory.
 func TestWriteIntoExistingDirectory(t *testing.T) {
 	dir := t.TempDir()
 	colon := filepath.Join(dir, "registry.example:5000")
