@@ -16,15 +16,15 @@ type Object struct {
 
 // Reader reads the objects in a place: a whole bucket, or the part of it below a prefix.
 type Reader interface {
-	// List calls the function each for every object whose key begins with prefix, in byte order of
+	// List passes every object whose key begins with prefix to the function each, in byte order of
 	// the keys. It sends one request per 1,000 objects. If the function fails, List stops and
-	// returns its error unchanged.
+	// returns that error unchanged.
 	List(ctx context.Context, prefix string, each func(Object) error) error
 
 	// Get opens n bytes of an object, starting at byte off. If n is negative, Get opens everything
 	// from off. It fails with [ErrChanged] if ifMatch is set and differs from the object's ETag, or
-	// if the object is too short. The reader returns exactly these bytes, or fails with
-	// [ErrUnreachable]. The Object describes the whole object.
+	// if the object is too short. The returned reader returns exactly the requested bytes, or fails
+	// with [ErrUnreachable]. The returned Object describes the whole object.
 	Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, Object, error)
 
 	// Stat returns the attributes of an object without reading its content.
@@ -46,7 +46,7 @@ type Bucket interface {
 	// Delete deletes an object. If the object does not exist, Delete does nothing.
 	Delete(ctx context.Context, key string) error
 
-	// Uploads calls the function each for every unfinished upload whose key begins with prefix.
+	// Uploads passes every unfinished upload whose key begins with prefix to the function each.
 	Uploads(ctx context.Context, prefix string, each func(Upload) error) error
 
 	// Abort ends an unfinished upload, and deletes its parts. If the upload does not exist, Abort

@@ -19,11 +19,11 @@ func FuzzPlace(f *testing.F) {
 		}
 		for _, element := range strings.Split(strings.TrimSuffix(p.Prefix, "/"), "/") {
 			if p.Prefix != "" && (element == "" || element == "." || element == "..") {
-				t.Errorf("%q was accepted with the prefix %q", name, p.Prefix)
+				t.Errorf("ParsePlace(%q) accepts the prefix %q, want an error", name, p.Prefix)
 			}
 		}
 		if again, err := bucket.ParsePlace(p.Key("")); err != nil || again != p {
-			t.Errorf("%q parses as %+v, but its string parses as %+v, error %v", name, p, again, err)
+			t.Errorf("ParsePlace(%q) = %+v; for the string of that place, ParsePlace = %+v, error %v; want the same place", name, p, again, err)
 		}
 	})
 }

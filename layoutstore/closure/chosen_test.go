@@ -42,7 +42,7 @@ func TestContradictions(t *testing.T) {
 		{bare, specs.MediaTypeImageIndex, closure.ErrContradiction},
 	} {
 		if err := c.r.Contradicts(c.mediaType); !errors.Is(err, c.want) {
-			t.Errorf("manifest that states its media type: %v, descriptor %q: got the error %v, want %v", c.r.Typed, c.mediaType, err, c.want)
+			t.Errorf("Contradicts(%q) with Typed = %v: got the error %v, want %v", c.mediaType, c.r.Typed, err, c.want)
 		}
 	}
 }
@@ -67,25 +67,25 @@ func TestLeadsOnFollowsOnlyManifests(t *testing.T) {
 		{other, []string{"text/plain"}, false},
 	} {
 		if got := c.r.LeadsOn(c.types); got != c.want {
-			t.Errorf("manifest that states its media type: %v, descriptors %q: LeadsOn is %v", c.r.Typed, c.types, got)
+			t.Errorf("LeadsOn(%q) with Typed = %v: got %v, want %v", c.types, c.r.Typed, got, c.want)
 		}
 	}
 	if r, _, _, err := closure.ParseAs([]byte(`{`+config+`}`), "text/plain"); err != nil || len(r.Blobs) > 0 {
-		t.Errorf("content of type text/plain: got the blobs %v and the error %v, want none", r.Blobs, err)
+		t.Errorf("ParseAs(manifest, text/plain): got the blobs %v and the error %v, want neither", r.Blobs, err)
 	}
 	if _, got, _, err := closure.ParseAs([]byte(`{"mediaType":"application/x"}`), "text/plain"); err != nil || got != "text/plain" {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, _, _, err := closure.ParseAs([]byte(`[]`), specs.MediaTypeImageManifest); err == nil || !strings.Contains(err.Error(), "not a manifest") || errors.Is(err, closure.ErrContradiction) {
-		t.Errorf("got the error %v, want one that says it is not a manifest", err)
+		t.Errorf("ParseAs([]): got the error %v, want one that contains \"not a manifest\"", err)
 	}
 	if r := parse(t, `{"manifests":null}`); r.MediaType != specs.MediaTypeImageIndex {
-		t.Errorf("an index without manifests has the media type %q", r.MediaType)
+		t.Errorf("index without manifests: got the media type %q, want %q", r.MediaType, specs.MediaTypeImageIndex)
 	}
 }
 
-// A field name is ambiguous if one of its letters equals an ASCII letter when case is ignored, as
-// "ſ" equals "s". This is also true for an escaped letter.
+// A field name is ambiguous if it equals the name of a known field only when case is ignored. In
+// this sense, "ſ" equals "s".
 func TestFieldsFoldedByCase(t *testing.T) {
 	for key, value := range map[string]string{"layerſ": "[]", "artifactſ": "[]", "ſubject": "{}", "bloBs": "[]"} {
 		_, err := closure.Parse([]byte(`{"` + key + `":` + value + `}`))
@@ -110,11 +110,11 @@ func TestTagsListedOnceOverTwoPaths(t *testing.T) {
 		t.Errorf("the tags of the image are %q, want b, c, z", got)
 	}
 	if got := m.Tops(); len(got) != 2 {
-		t.Errorf("got %d manifests from which the image is reached, want 2", len(got))
+		t.Errorf("Tops of the image: got %d manifests, want 2", len(got))
 	}
 	for i, b := range g.Blobs {
 		if i > 0 && g.Blobs[i-1].Digest >= b.Digest {
-			t.Errorf("the blob %s is out of order", b.Digest)
+			t.Errorf("the blob %s is out of order, want the blobs sorted by digest", b.Digest)
 		}
 		if got := b.TagsTo(); b.Digest == shared.Digest && !slices.Equal(got, []string{"a", "b", "c", "y", "z"}) {
 			t.Errorf("the tags of the shared blob are %q, want a, b, c, y, z", got)
@@ -122,7 +122,8 @@ func TestTagsListedOnceOverTwoPaths(t *testing.T) {
 	}
 }
 
-// If any descriptor requires a blob, the blob is required, even if others make it optional.
+// If any descriptor requires a blob, the blob is required, even if other descriptors make it
+// optional.
 func TestBlobRequiredByOneDescriptor(t *testing.T) {
 	layer := blob("layer")
 	foreign := layer
@@ -133,13 +134,13 @@ func TestBlobRequiredByOneDescriptor(t *testing.T) {
 		for _, b := range walk(t, c, top(image, "t")).Blobs {
 			want := b.Digest == layer.Digest && layers[0].MediaType == layers[1].MediaType
 			if b.Optional != want {
-				t.Errorf("layers of types %q and %q: optional is %v", layers[0].MediaType, layers[1].MediaType, b.Optional)
+				t.Errorf("layers of types %q and %q: blob %s has Optional = %v, want %v", layers[0].MediaType, layers[1].MediaType, b.Digest, b.Optional, want)
 			}
 		}
 	}
 }
 
-// Below yields everything that an image leads to, each digest once. It yields nothing below an
+// Below yields everything that a manifest leads to, each digest once. It yields nothing below an
 // unavailable manifest.
 func TestBelowYieldsEachDigestOnce(t *testing.T) {
 	c := content{}
@@ -155,7 +156,7 @@ func TestBelowYieldsEachDigestOnce(t *testing.T) {
 	for ref, m := range g.Below(index.Digest) {
 		got = append(got, ref.Digest)
 		if isManifest := ref.Digest == index.Digest || closure.IsManifest(ref.MediaType); isManifest != (m != nil) {
-			t.Errorf("Below yields %s with the manifest %v", ref.Digest, m)
+			t.Errorf("Below yields %s with the manifest %v; want a manifest: %v", ref.Digest, m, isManifest)
 		}
 	}
 	want := []digest.Digest{index.Digest, image.Digest, lost.Digest, other.Digest, liar.Digest, blob("config").Digest, shared.Digest, blob("other").Digest}
@@ -198,7 +199,7 @@ func TestLayersOfImageAndIndex(t *testing.T) {
 	}
 	c[digest.FromString("text")] = []byte("text")
 	if _, err := closure.Layers(digest.FromString("text"), read); err == nil {
-		t.Error("Layers succeeds for plain text")
+		t.Error("Layers of plain text: got no error, want one")
 	}
 	for range 8 {
 		index = c.add(t, specs.Index{Manifests: []specs.Descriptor{index}})

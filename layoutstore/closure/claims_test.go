@@ -40,7 +40,7 @@ func TestBlobsSortedByDigest(t *testing.T) {
 			want = 2
 		}
 		if len(b.Claims) != want || !slices.Equal(b.TagsTo(), []string{"v1"}) {
-			t.Errorf("blob %s: got %d claims, want %d; tags %q", b.Digest, len(b.Claims), want, b.TagsTo())
+			t.Errorf("blob %s: got %d claims, want %d; got the tags %q, want v1", b.Digest, len(b.Claims), want, b.TagsTo())
 		}
 	}
 }
@@ -73,8 +73,8 @@ func TestSizesAndTypesPerManifestAreLimited(t *testing.T) {
 	if len(m.Types) != 5 || len(slices.Compact(slices.Sorted(slices.Values(m.Types)))) != 5 {
 		t.Errorf("types %q", m.Types)
 	}
-	// The media types from index.json come first. The graph keeps all of them, because the reader
-	// of index.json limits them.
+	// The media types from index.json come first. The graph keeps all of them, because the code
+	// that reads index.json limits their number.
 	one := top(image, "t")
 	for i := range most - 1 {
 		one.Others = append(one.Others, fmt.Sprint("application/", i))
@@ -87,7 +87,7 @@ func TestSizesAndTypesPerManifestAreLimited(t *testing.T) {
 }
 
 // An unavailable manifest gets its size and media type from its descriptors. If the manifest was
-// refused, its error is the reason for the refusal, even if the size is wrong too.
+// refused, Unavailable is the reason for the refusal, even if the size is wrong too.
 func TestUnavailableManifestInGraph(t *testing.T) {
 	c := content{}
 	lost := closure.Top{Digest: digest.FromString("lost"), Tags: []string{"lost"}, Sizes: []int64{7, 8}}
@@ -101,21 +101,21 @@ func TestUnavailableManifestInGraph(t *testing.T) {
 	unsized.Sizes = nil
 	g := walk(t, c, lost, top(index, "index"), unknown, torn, unsized)
 	if _, m := find(t, g, lost.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 7 || m.MediaType != typed.MediaType {
-		t.Errorf("a missing manifest has %d bytes, media type %q, error %v", m.Size, m.MediaType, m.Unavailable)
+		t.Errorf("missing manifest: got %d bytes, media type %q, error %v; want 7, %q, errMissing", m.Size, m.MediaType, m.Unavailable, typed.MediaType)
 	}
 	if _, m := find(t, g, unknown.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 0 {
-		t.Errorf("a manifest of unknown size: got %d bytes and the error %v", m.Size, m.Unavailable)
+		t.Errorf("missing manifest of unknown size: got %d bytes and the error %v, want 0 and errMissing", m.Size, m.Unavailable)
 	}
 	if _, m := find(t, g, torn.Digest); m.Refused == nil || m.Unavailable != m.Refused { //nolint:errorlint // must be the same error
-		t.Errorf("the manifest is refused with %v, but unavailable with %v", m.Refused, m.Unavailable)
+		t.Errorf("refused manifest: Refused = %v, Unavailable = %v; want the same error", m.Refused, m.Unavailable)
 	}
 	if _, m := find(t, g, unsized.Digest); m.Unavailable != nil {
-		t.Errorf("a manifest whose descriptor has no size is unavailable: %v", m.Unavailable)
+		t.Errorf("manifest whose descriptor has no size: Unavailable = %v, want nil", m.Unavailable)
 	}
 }
 
 // A traversal waits for at most eight slow manifests at a time. It waits for the duration Patience
-// before it starts to read the next one. Waiting may be nil.
+// before it starts to read the next manifest. Waiting may be nil.
 func TestTraversalOfSlowManifests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := content{}
@@ -133,14 +133,14 @@ func TestTraversalOfSlowManifests(t *testing.T) {
 		go func() {
 			found, err := run.Run(t.Context(), tops)
 			if len(found) != len(tops) {
-				err = fmt.Errorf("got %d manifests, error %w", len(found), err)
+				err = fmt.Errorf("Run: got %d manifests, want %d; error %w", len(found), len(tops), err)
 			}
 			ended <- err
 		}()
 		for n := 1; n <= 8; n++ {
 			synctest.Wait()
 			if len(begun) != n {
-				t.Fatalf("after %d seconds, the traversal has begun to read %d manifests", n-1, len(begun))
+				t.Fatalf("after %d seconds, the traversal has begun to read %d manifests, want %d", n-1, len(begun), n)
 			}
 			time.Sleep(time.Second)
 		}

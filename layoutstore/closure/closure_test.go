@@ -63,7 +63,7 @@ func find(t *testing.T, g *closure.Graph, d digest.Digest) (int, *closure.Manife
 	t.Helper()
 	i := slices.IndexFunc(g.Manifests, func(m *closure.Manifest) bool { return m.Digest == d })
 	if i < 0 {
-		t.Fatalf("the graph does not contain %s", d)
+		t.Fatalf("the graph does not contain the manifest %s, want it", d)
 	}
 	return i, g.Manifests[i]
 }
@@ -101,7 +101,7 @@ func TestWalkOrdersManifestsAfterChildren(t *testing.T) {
 	}
 	for _, b := range g.Blobs {
 		if b.Digest == layer.Digest && (len(b.Claims) != 1 || !slices.Equal(b.TagsTo(), []string{"a", "b", "c"})) {
-			t.Errorf("the layer has %d claims, want 1; its tags are %q", len(b.Claims), b.TagsTo())
+			t.Errorf("the layer has %d claims, want 1; the tags of the layer are %q, want a, b, c", len(b.Claims), b.TagsTo())
 		}
 	}
 }
@@ -121,11 +121,11 @@ func TestWalkFindsUnavailableManifests(t *testing.T) {
 	}
 	for _, d := range []specs.Descriptor{torn, liar} {
 		if _, m := find(t, g, d.Digest); m.Unavailable == nil {
-			t.Errorf("the manifest %s counts as available", d.Digest)
+			t.Errorf("the manifest %s is available, want it unavailable", d.Digest)
 		}
 	}
 	if _, m := find(t, g, index.Digest); m.Unavailable != nil {
-		t.Errorf("the index counts as unavailable: %v", m.Unavailable)
+		t.Errorf("the index is unavailable: %v; want it available", m.Unavailable)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestWalkAcceptsOneRightSize(t *testing.T) {
 	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{image}})
 	g := walk(t, c, top(wrong, "wrong"), top(index))
 	if _, m := find(t, g, image.Digest); m.Unavailable != nil || !slices.Equal(m.Claims, []int64{1, image.Size}) {
-		t.Errorf("sizes in the descriptors %v: got the error %v", m.Claims, m.Unavailable)
+		t.Errorf("Claims = %v, Unavailable = %v; want the sizes 1 and %d, and nil", m.Claims, m.Unavailable, image.Size)
 	}
 }
 
@@ -157,7 +157,7 @@ func TestWalkErrors(t *testing.T) {
 	}
 }
 
-// An index may refer to a blob directly, without a tag.
+// An index.json may refer to a blob directly, without a tag.
 func TestWalkBlobThatIndexJSONRefersTo(t *testing.T) {
 	g := walk(t, content{}, top(blob("bare")))
 	if len(g.Manifests) != 0 || len(g.Blobs) != 1 || g.Blobs[0].Size() != 4 || g.Blobs[0].Optional {

@@ -41,7 +41,7 @@ func kindOf(mediaType string) kind {
 	return noKind
 }
 
-// mediaType returns the media type for a document of this kind that states none itself.
+// mediaType returns the media type of a document of this kind that does not state its media type.
 func (k kind) mediaType() string {
 	switch k {
 	case index:

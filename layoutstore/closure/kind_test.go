@@ -69,10 +69,10 @@ func TestManifestMustBeOfOneKind(t *testing.T) {
 				_, got, wrong, err := closure.ParseAs([]byte(body), slices.DeleteFunc([]string{descriptor}, func(s string) bool { return s == "" })...)
 				want := agrees(kindsHere, own, descriptor)
 				if (err == nil) != want {
-					t.Errorf("descriptor %q, %s: got the error %v; should it be accepted? %v", descriptor, body, err, want)
+					t.Errorf("ParseAs(%s, %q): got the error %v; want success: %v", body, descriptor, err, want)
 				}
 				if err == nil && (len(wrong) > 0 || descriptor != "" && got != descriptor) {
-					t.Errorf("descriptor %q, %s: got the media type %q, and the wrong types %q", descriptor, body, got, wrong)
+					t.Errorf("ParseAs(%s, %q): got the media type %q and the wrong types %q; want the descriptor's type and no wrong types", body, descriptor, got, wrong)
 				}
 			}
 		}
@@ -82,8 +82,8 @@ func TestManifestMustBeOfOneKind(t *testing.T) {
 // agrees reports whether a document should be accepted, given its fields, its mediaType and the
 // media type in its descriptor.
 func agrees(fields []string, own, descriptor string) bool {
-	// The descriptor does not call this a manifest. The document may contradict that only by
-	// stating the media type of a manifest itself.
+	// According to the descriptor, the document is not a manifest. The document contradicts this
+	// only if it states the media type of a manifest itself.
 	if descriptor == "text/plain" {
 		return len(fields) > 1 || kindOfType(own) == "" || len(fields) == 1 && fields[0] != kindOfType(own)
 	}
@@ -95,7 +95,8 @@ func agrees(fields []string, own, descriptor string) bool {
 		says = descriptor
 	}
 	if len(fields) == 0 {
-		// Without fields, the stated media type decides. Without either, the document is an image.
+		// If the document has none of the fields, its mediaType decides. If it has no mediaType
+		// either, the document is an image.
 		return own != "" || descriptor == "" || kindOfType(descriptor) == "image"
 	}
 	return kindOfType(says) == "" || kindOfType(says) == fields[0]
@@ -117,7 +118,7 @@ func TestAmbiguousFields(t *testing.T) {
 		"digest and Digest":                 `{"config":{"digest":"` + d + `","size":1,"Digest":"` + other + `"}}`,
 		"size and SIZE in a child":          `{"manifests":[` + layer + `,{"digest":"` + d + `","size":1,"SIZE":2}]}`,
 		"mediaType and mediatype in a blob": `{"blobs":[{"digest":"` + d + `","size":1,"mediatype":"x"}]}`,
-		"a subject":                         `{"config":` + layer + `,"subject":{"digest":"` + d + `","Digest":"` + other + `"}}`,
+		"digest and Digest in a subject":    `{"config":` + layer + `,"subject":{"digest":"` + d + `","Digest":"` + other + `"}}`,
 		"config twice, once null":           `{"config":` + layer + `,"config":null}`,
 	} {
 		if _, err := closure.Parse([]byte(body)); !errors.Is(err, closure.ErrAmbiguous) {
@@ -136,7 +137,7 @@ func TestAmbiguousFields(t *testing.T) {
 	}
 	for _, body := range []string{`null`, `{"fsLayers":[{"blobSum":"` + d + `"}]}`, `[]`, `"x"`} {
 		if _, err := closure.Parse([]byte(body)); err == nil {
-			t.Errorf("Parse accepts %s as a manifest", body)
+			t.Errorf("Parse(%s): got no error, want one", body)
 		}
 	}
 }
@@ -165,14 +166,14 @@ func TestOptionalLayers(t *testing.T) {
 				t.Fatal(err)
 			}
 			if layer := strings.HasPrefix(field, `"layers"`); r.Blobs[0].Optional != (want && layer) {
-				t.Errorf("%s: Optional is %v", field, r.Blobs[0].Optional)
+				t.Errorf("Parse({%s}): Optional = %v, want %v", field, r.Blobs[0].Optional, want && layer)
 			}
 		}
 	}
 }
 
-// If exactly one descriptor has the right media type, Walk reports the others as wrong. If none or
-// two have it, Walk refuses the manifest.
+// If exactly one media type in the descriptors fits the manifest, Walk reports the others as wrong.
+// If none fits, or if two fit, Walk refuses the manifest.
 func TestWalkChoosesMediaType(t *testing.T) {
 	typed := []byte(`{"mediaType":"` + specs.MediaTypeImageManifest + `","config":` + fieldsOf()["config"] + `}`)
 	bare := []byte(`{"config":` + fieldsOf()["config"] + `}`)
@@ -212,7 +213,7 @@ func TestWalkChoosesMediaType(t *testing.T) {
 				return
 			}
 			if m.Unavailable != nil || m.MediaType != tc.right || !slices.Equal(m.Contradicted, tc.contradicted) || len(g.Blobs) != tc.blobs {
-				t.Errorf("got the manifest %+v and %d blobs", m, len(g.Blobs))
+				t.Errorf("got the manifest %+v and %d blobs; want the media type %q, the wrong media types %q and %d blobs", m, len(g.Blobs), tc.right, tc.contradicted, tc.blobs)
 			}
 		})
 	}

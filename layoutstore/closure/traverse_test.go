@@ -60,14 +60,14 @@ func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 		}
 	}
 	if len(reads) != 4 || len(found) != 4 || v.origins[image.Digest] != outer.Digest {
-		t.Errorf("got %d reads and %d manifests, want 4 each; the image originates from %s", len(reads), len(found), v.origins[image.Digest])
+		t.Errorf("got %d reads and %d manifests, want 4 each; the origin of the image is %s, want %s", len(reads), len(found), v.origins[image.Digest], outer.Digest)
 	}
 	if want := []digest.Digest{blob("bare").Digest, blob("config").Digest}; !slices.Equal(v.blobs, want) {
 		t.Errorf("blobs visited in the order %v, want %v", v.blobs, want)
 	}
 	for _, m := range found {
 		if m.Unavailable != nil || m.MediaType == "" {
-			t.Errorf("the manifest %s has the media type %q and the error %v", m.Digest, m.MediaType, m.Unavailable)
+			t.Errorf("the manifest %s has the media type %q and the error %v; want any media type and no error", m.Digest, m.MediaType, m.Unavailable)
 		}
 	}
 }

@@ -37,10 +37,10 @@ func TestDiscoveryImageIsValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m.Config.Digest != digest.FromBytes(img.Config) || m.Config.Size != int64(len(img.Config)) {
-		t.Error("the manifest refers to the wrong config")
+		t.Errorf("the manifest refers to the config %v, want the digest and the size of the image's config", m.Config)
 	}
 	if len(m.Layers) != 1 || m.Layers[0].Digest != digest.FromBytes(img.Layer) || m.Layers[0].Size != int64(len(img.Layer)) {
-		t.Error("the manifest refers to the wrong layer")
+		t.Errorf("the manifest refers to the layers %v, want one with the digest and the size of the image's layer", m.Layers)
 	}
 	if c.OS != "linux" || c.Architecture != "amd64" || c.Created.Unix() != 0 {
 		t.Errorf("got the platform %s/%s and the date %v, want linux/amd64 and 1970", c.OS, c.Architecture, c.Created)
@@ -57,10 +57,10 @@ func TestDiscoveryImageIsValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := digest.FromBytes(plain); got != c.RootFS.DiffIDs[0] {
-		t.Errorf("the uncompressed layer has the digest %s, but the config says %s", got, c.RootFS.DiffIDs[0])
+		t.Errorf("the uncompressed layer has the digest %s, want %s as in the config", got, c.RootFS.DiffIDs[0])
 	}
 	if _, err := tar.NewReader(bytes.NewReader(plain)).Next(); err != io.EOF {
-		t.Errorf("the layer is not an empty archive: %v", err)
+		t.Errorf("reading the layer: got the error %v, want io.EOF as for an empty archive", err)
 	}
 }
 

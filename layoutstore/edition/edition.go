@@ -85,8 +85,8 @@ func (s Split) Base(path string) string {
 // is empty if the root is empty.
 func (s Split) Name(path string) string { return joinName(s.Base(path), path) }
 
-// Alias returns the name that older tools gave to the layout at path. It is empty if that is the
-// same as [Split.Name].
+// Alias returns the name that older tools gave to the layout at path. It is empty if older tools
+// used the same name as [Split.Name].
 func (s Split) Alias(path string) string {
 	if !s.IsSplit() || !IsShared(path) {
 		return ""

@@ -94,10 +94,10 @@ func FuzzNamesDiffer(f *testing.F) {
 		}
 		s := Of(root)
 		if s.Name(a) == s.Name(b) {
-			t.Errorf("below the root %s, the layouts %s and %s both have the name %s", root, a, b, s.Name(a))
+			t.Errorf("below the root %s, the layouts %s and %s both have the name %s, want different names", root, a, b, s.Name(a))
 		}
 		if alias := s.Alias(a); alias != "" && alias == s.Name(b) {
-			t.Errorf("below the root %s, the alias of %s is the same as the name of %s: %s", root, a, b, alias)
+			t.Errorf("below the root %s, the alias of %s is also the name of %s: %s; want an alias that is no name", root, a, b, alias)
 		}
 	})
 }

@@ -61,23 +61,23 @@ func TestEachReadChecksFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !r.(Sender).ReadChecks() {
-				t.Errorf("list of %d files, opened %s: ReadChecks is false", n, name)
+				t.Errorf("list of %d files, opened %s: ReadChecks() = false, want true", n, name)
 			}
 			first := make([]byte, 4)
 			if _, err := io.ReadFull(r, first); err != nil || !bytes.Equal(first, numbered(4)) {
-				t.Errorf("list of %d files, opened %s: read %x, error %v", n, name, first, err)
+				t.Errorf("list of %d files, opened %s: read %x, error %v; want %x", n, name, first, err, numbered(4))
 			}
 			if err := r.(Sender).Check(); err != nil {
-				t.Errorf("list of %d files, opened %s: Check of unchanged files returned %v", n, name, err)
+				t.Errorf("list of %d files, opened %s: Check of unchanged files returned %v, want nil", n, name, err)
 			}
 			if err := os.Chtimes(string(f.path), time.Time{}, time.Unix(1, 0)); err != nil {
 				t.Fatal(err)
 			}
 			if k, err := r.Read(first); k != 0 || !errors.Is(err, ErrStale) {
-				t.Errorf("list of %d files, opened %s: after a change, got %d bytes and the error %v", n, name, k, err)
+				t.Errorf("list of %d files, opened %s: Read after a change returned %d bytes and the error %v, want 0 and ErrStale", n, name, k, err)
 			}
 			if err := r.(Sender).Check(); !errors.Is(err, ErrStale) {
-				t.Errorf("list of %d files, opened %s: after a change, Check returned %v", n, name, err)
+				t.Errorf("list of %d files, opened %s: Check after a change returned %v, want ErrStale", n, name, err)
 			}
 			r.Close()
 		}
@@ -93,7 +93,7 @@ func TestFileWithoutChecker(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.(Sender).ReadChecks() {
-			t.Errorf("list %v: ReadChecks is true, want false", l)
+			t.Errorf("list %v: ReadChecks() = true, want false", l)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -118,7 +118,7 @@ func TestGrownFileIsStale(t *testing.T) {
 	f := write(t, numbered(9))
 	for whole, want := range map[bool]error{true: ErrStale, false: nil} {
 		if data, err := (List{{File: f, Len: 8, Whole: whole}}).ReadAll(t.Context()); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(8)) {
-			t.Errorf("extent with Whole=%v: read %x, error %v", whole, data, err)
+			t.Errorf("ReadAll with Whole = %v: got %x and the error %v, want the error %v", whole, data, err, want)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func TestTruncatedFileIsStale(t *testing.T) {
 		}
 		got, err := io.ReadAll(struct{ io.Reader }{r})
 		if len(got) > 3 || len(l) > 1 && !errors.Is(err, ErrStale) {
-			t.Errorf("list of %d extents: read %x, error %v", len(l), got, err)
+			t.Errorf("list of %d extents: got %x and the error %v; want at most 3 bytes, and ErrStale if there are two extents", len(l), got, err)
 		}
 		r.Close()
 	}

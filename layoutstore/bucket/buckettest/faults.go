@@ -16,7 +16,8 @@ type Fault struct {
 	// Cut closes the connection after CutAfter bytes of the response body.
 	Cut      bool
 	CutAfter int64
-	// Pause is called once CutAfter bytes of the response body are sent. The response continues when it returns.
+	// Pause is called once CutAfter bytes of the response body are sent. The response continues
+	// when Pause returns.
 	Pause func()
 	// Then is called before the store gets the request, for example to change an object or to end a context.
 	Then func()
@@ -103,7 +104,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	return a.w.Write(p)
 }
 
-// pause sends bytes, and applies Fault.Pause between them.
+// pause sends p, and calls Fault.Pause once CutAfter bytes of the body are sent.
 func (a *answer) pause(p []byte) (int, error) {
 	a.paused = true
 	first := max(0, a.fault.CutAfter-a.sent)

@@ -250,7 +250,7 @@ func (s *Server) Now() time.Time { return s.clock.Now() }
 // Write writes an object directly, without a request and without a fault.
 func (s *Server) Write(t testing.TB, key string, data []byte) {
 	t.Helper()
-	modified := map[string]string{"Last-Modified": s.Now().Format(http.TimeFormat)} // gofakes3 sets this attribute when it receives a PUT
+	modified := map[string]string{"Last-Modified": s.Now().Format(http.TimeFormat)} // gofakes3 itself sets this attribute only for a PUT request
 	if _, err := s.backend.PutObject(Bucket, key, modified, bytes.NewReader(data), int64(len(data)), nil); err != nil {
 		t.Fatal(err)
 	}

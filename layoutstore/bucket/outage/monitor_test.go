@@ -75,7 +75,7 @@ func (w *watching) list(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// seen returns how often the monitor reported that the place failed, and how often that it recovered.
+// seen returns how many failures and how many recoveries of the place the monitor has reported.
 func (w *watching) seen() (failed, recovered int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -95,7 +95,7 @@ func (w *watching) token(t *testing.T) {
 	select {
 	case w.tokens <- struct{}{}:
 	case <-time.After(time.Minute):
-		t.Fatal("the monitor did not start to wait for its next probe")
+		t.Fatal("after a minute, the monitor is not waiting for its next probe; want it to wait")
 	}
 }
 
@@ -131,7 +131,7 @@ func TestDetectEachKindOfOutage(t *testing.T) {
 				t.Error(err)
 			}
 			if err := w.monitor.Err(); err != nil {
-				t.Errorf("the monitor still reports an error after the fault: %v", err)
+				t.Errorf("after the fault, Err() = %v, want nil", err)
 			}
 			if got, err := w.get(t.Context(), "a"); err != nil || got != "content" {
 				t.Errorf("%q, %v", got, err)
@@ -145,7 +145,7 @@ func TestDetectEachKindOfOutage(t *testing.T) {
 	}
 }
 
-// drain gives a token to every waiting probe, until none has waited for ten seconds.
+// drain gives a token to every waiting probe, until no probe has asked for a token for ten seconds.
 func drain(tokens chan struct{}) {
 	go func() {
 		for {
@@ -216,7 +216,7 @@ func TestListDoesNotHideRefusedObject(t *testing.T) {
 		t.Fatal("no error")
 	}
 	if n, err := w.list(t.Context()); err != nil || n != 2 {
-		t.Fatalf("list: got %d objects and the error %v, want 2 and none", n, err)
+		t.Fatalf("List: got %d objects and the error %v, want 2 and none", n, err)
 	}
 	if err := w.monitor.Err(); err == nil || !strings.Contains(err.Error(), "access denied (403 AccessDenied)") {
 		t.Errorf("%v", err)
@@ -263,7 +263,7 @@ func TestOutageWithoutAnyAnswer(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		if err := m.Err(); (err != nil) != want {
-			t.Errorf("after a wait of %s, the monitor reports %v; want an outage: %v", after, err, want)
+			t.Errorf("after a wait of %s, Err() = %v; want an error: %v", after, err, want)
 		} else if want && !strings.Contains(err.Error(), "no answer for 10s") {
 			t.Errorf("%v", err)
 		}

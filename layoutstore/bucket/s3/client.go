@@ -26,7 +26,7 @@ type Options struct {
 	// AWS_DEFAULT_REGION, or else us-east-1.
 	Region string
 	// PathStyle puts the bucket's name into the path of each URL instead of the host name. For
-	// stores outside of the known clouds, the name is always in the path.
+	// stores outside of the clouds that minio-go knows, the name is always in the path.
 	PathStyle bool
 	// CAFile is a PEM file with certificates to trust in addition to the system's.
 	CAFile string

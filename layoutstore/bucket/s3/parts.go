@@ -49,12 +49,13 @@ func (p *place) putParts(ctx context.Context, key string, body io.Reader, size i
 	return p.complete(ctx, key, id, parts, size, expected, options)
 }
 
-// readEnd checks that body is at its end. A reader that verifies a digest reports a mismatch only there.
+// readEnd checks that body is at its end. A reader that verifies a digest reports a mismatch only
+// at the end.
 func readEnd(body io.Reader) error {
 	var rest [1]byte
 	switch n, err := io.ReadFull(body, rest[:]); {
 	case n > 0:
-		return &bodyError{errors.New("the body is longer than its size")}
+		return &bodyError{errors.New("the body is longer than the stated size")}
 	case errors.Is(err, io.EOF):
 		return nil
 	default:
@@ -123,8 +124,8 @@ func (p *place) putPart(ctx context.Context, key, id string, number int, data, s
 }
 
 // complete joins the parts of an upload. The upload may be gone because an answer was lost, or
-// because another writer of the same content was faster. Then complete succeeds if the object has
-// the expected size and ETag.
+// because another writer of the same content was faster. If it is gone, complete still succeeds if
+// the object has the expected size and ETag.
 func (p *place) complete(ctx context.Context, key, id string, parts []minio.CompletePart, size int64, expected string, options bucket.PutOptions) (bucket.Object, error) {
 	var info minio.UploadInfo
 	err := p.retry(ctx, func() (err error) {

@@ -51,14 +51,14 @@ func TestReadRanges(t *testing.T) {
 		want   string
 	}{{0, -1, "0123456789"}, {0, 10, "0123456789"}, {3, 4, "3456"}, {9, 1, "9"}, {4, -1, "456789"}, {0, 0, ""}} {
 		if got, err := read(t, b, "key", c.off, c.n, o.ETag); err != nil || got != c.want {
-			t.Errorf("%d bytes from offset %d: got %q, error %v; want %q", c.n, c.off, got, err, c.want)
+			t.Errorf("Get of %d bytes from offset %d: got %q, error %v; want %q", c.n, c.off, got, err, c.want)
 		}
 	}
 	if _, err := read(t, b, "key", 8, 5, o.ETag); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("a range that ends beyond the object: got %v, want ErrChanged", err)
+		t.Errorf("Get of a range that ends beyond the object: got %v, want ErrChanged", err)
 	}
 	if _, err := read(t, b, "key", 50, 5, o.ETag); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("a range that starts beyond the object: got %v, want ErrChanged", err)
+		t.Errorf("Get of a range that starts beyond the object: got %v, want ErrChanged", err)
 	}
 	if _, err := read(t, b, "none", 0, -1, ""); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Get of a missing object: got %v, want ErrNotExist", err)
@@ -67,7 +67,7 @@ func TestReadRanges(t *testing.T) {
 		t.Errorf("Stat of a missing object: got %v, want ErrNotExist", err)
 	}
 	if got, err := b.Stat(t.Context(), "key"); err != nil || got.Size != 10 || got.ETag != o.ETag || got.Key != "key" {
-		t.Errorf("stat: %+v, %v", got, err)
+		t.Errorf("Stat of an object: got %+v, error %v; want 10 bytes and the ETag %s", got, err, o.ETag)
 	}
 }
 
@@ -85,7 +85,7 @@ func TestReadChangedObject(t *testing.T) {
 			}
 			s.Write(t, "key", []byte("new bytes"))
 			if got, err := read(t, b, "key", 2, 3, o.ETag); !errors.Is(err, bucket.ErrChanged) {
-				t.Errorf("reading a changed object: got %q and the error %v, want ErrChanged", got, err)
+				t.Errorf("Get of a changed object: got %q and the error %v, want ErrChanged", got, err)
 			}
 		})
 	}
@@ -99,17 +99,17 @@ func TestConditionalWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := put(t, b, "key", "again", bucket.PutOptions{IfAbsent: true}); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("IfAbsent for an existing object: got %v, want ErrChanged", err)
+		t.Errorf("Put of an existing object with IfAbsent: got %v, want ErrChanged", err)
 	}
 	second, err := put(t, b, "key", "second", bucket.PutOptions{IfMatch: first.ETag})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := put(t, b, "key", "third", bucket.PutOptions{IfMatch: first.ETag}); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("IfMatch with an old ETag: got %v, want ErrChanged", err)
+		t.Errorf("Put with an old ETag in IfMatch: got %v, want ErrChanged", err)
 	}
 	if _, err := put(t, b, "none", "third", bucket.PutOptions{IfMatch: second.ETag}); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("IfMatch for a missing object: got %v, want ErrChanged", err)
+		t.Errorf("Put of a missing object with IfMatch: got %v, want ErrChanged", err)
 	}
 	if got := s.Read(t, "key"); string(got) != "second" {
 		t.Errorf("stored %q", got)
@@ -161,7 +161,7 @@ func TestFailureNeverMeansMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.Fail(func(buckettest.Request) buckettest.Fault { return fault })
 			if got, err := read(t, b, "key", 0, -1, ""); !errors.Is(err, bucket.ErrUnreachable) {
-				t.Errorf("get: got %d bytes and the error %v, want ErrUnreachable", len(got), err)
+				t.Errorf("Get: got %d bytes and the error %v, want ErrUnreachable", len(got), err)
 			}
 			if err := b.List(t.Context(), "", func(bucket.Object) error { return nil }); !errors.Is(err, bucket.ErrUnreachable) {
 				t.Errorf("list: %v", err)
@@ -237,7 +237,7 @@ func TestListAllPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("listed %d keys, want %d", len(got), len(want))
+		t.Errorf("List: got %d keys, want the %d keys in byte order", len(got), len(want))
 	}
 	if n != 4 { // three pages, of which one is requested twice
 		t.Errorf("got %d list requests, want 4", n)
@@ -270,14 +270,14 @@ func TestPutFailingBody(t *testing.T) {
 			"failure at once":    failing{wrong},
 		} {
 			if _, err := b.Put(t.Context(), "key", body, int64(size), bucket.PutOptions{}); !errors.Is(err, wrong) || errors.Is(err, bucket.ErrUnreachable) {
-				t.Errorf("body of %d bytes, %s: got the error %v, want %v", size, name, err, wrong)
+				t.Errorf("Put of %d bytes, %s: got the error %v, want %v", size, name, err, wrong)
 			}
 		}
 		if _, err := b.Put(t.Context(), "key", strings.NewReader(strings.Repeat("x", size-1)), int64(size), bucket.PutOptions{}); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("body one byte short of %d: got the error %v, want io.ErrUnexpectedEOF", size, err)
+			t.Errorf("Put of %d bytes with a body that is one byte shorter: got the error %v, want io.ErrUnexpectedEOF", size, err)
 		}
 		if keys := s.Keys(t, ""); len(keys) != 0 {
-			t.Fatalf("after failed writes of %d bytes, these objects exist: %q", size, keys)
+			t.Fatalf("after failed writes of %d bytes, the store contains %q, want no objects", size, keys)
 		}
 	}
 }
@@ -305,7 +305,7 @@ func TestResumeUpload(t *testing.T) {
 	if c := s.Counts(); c[buckettest.UploadPart] != 1 || c[buckettest.CreateUpload] != 0 {
 		t.Errorf("requests: %v; want one UploadPart, for the changed part", c)
 	}
-	if err := b.Uploads(t.Context(), "", func(u bucket.Upload) error { return fmt.Errorf("the unfinished upload %+v remains", u) }); err != nil {
+	if err := b.Uploads(t.Context(), "", func(u bucket.Upload) error { return fmt.Errorf("the unfinished upload %+v remains, want none", u) }); err != nil {
 		t.Error(err)
 	}
 }
@@ -372,7 +372,7 @@ func TestPresignedURLs(t *testing.T) {
 		t.Errorf("%s, %v", u, err)
 	}
 	if strings.Contains(u, buckettest.SecretKey) {
-		t.Error("the URL contains the secret key")
+		t.Error("the presigned URL contains the secret key, want no secret in it")
 	}
 }
 
@@ -393,7 +393,7 @@ func TestParsePlaces(t *testing.T) {
 	} {
 		p, err := bucket.ParsePlace(name)
 		if (err == nil) != (want != "") || err == nil && p.String() != want {
-			t.Errorf("%s: parsed as %s, error %v", name, p, err)
+			t.Errorf("ParsePlace(%q) = %s, error %v; want %q (empty: an error)", name, p, err, want)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (p *place) putOnce(ctx context.Context, key string, body io.Reader, size in
 		sent = true
 		return reader
 	}, size, sum, options)
-	// The body ended early, but the transport may have returned the store's answer instead of the
+	// If the body ended early, the transport may have returned the store's answer instead of the
 	// body's error.
 	if failed := reader.failed.Load(); err != nil && failed != nil {
 		return bucket.Object{}, failed
