@@ -2,8 +2,8 @@
 //
 // An [Extent] is a run of bytes in a file or in an object of a bucket. A [List] combines several
 // extents into one sequence of bytes. A blob in an unpacked layout is one extent that covers a
-// complete file. An entry in a tar archive is one extent in the middle of a file. An entry in an
-// archive that was cut into chunks has one extent per chunk.
+// complete file. An entry in a tar archive is one extent in the middle of a file. If the archive
+// was cut into chunks, an entry has one extent in each chunk that it spans.
 //
 // Start with [List.Slice], which does all arithmetic with byte offsets, and with [List.Open].
 //
@@ -69,9 +69,9 @@ type Ranged interface {
 // file has changed meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
-	// Section returns a reader of the next bytes, at most n and all from one file. The field N of
-	// the reader contains their number. The position moves past them, so the caller must read all
-	// of them before anything else.
+	// Section returns a reader of the next bytes: at most n, and all from one file. The field N of
+	// that reader is the number of these bytes. The position of the Sender moves past them, so the
+	// caller must read all of them before it uses the Sender again.
 	Section(n int64) (*io.LimitedReader, error)
 	// Check returns an error that wraps ErrStale if a file has changed since bytes were read from it.
 	Check() error

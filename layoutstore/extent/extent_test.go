@@ -69,7 +69,7 @@ func TestReadContinuesAfterSendfile(t *testing.T) {
 	go func() {
 		defer server.Close()
 		if n, err := server.(*net.TCPConn).ReadFrom(io.LimitReader(r, 4000)); n != 4000 || err != nil {
-			t.Errorf("sent %d bytes with the error %v, want 4000 and none", n, err)
+			t.Errorf("ReadFrom sent %d bytes and returned the error %v, want 4000 and nil", n, err)
 		}
 	}()
 	got, err := io.ReadAll(client)
@@ -81,7 +81,7 @@ func TestReadContinuesAfterSendfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(append(got, rest...), data[1000:6000]) {
-		t.Fatal("the bytes read differ from the bytes of the section")
+		t.Fatalf("sendfile sent %d bytes and a later read returned %d; want the 5000 bytes of the section in total", len(got), len(rest))
 	}
 }
 
@@ -108,12 +108,12 @@ func TestExtentBeyondEndOfFileIsStale(t *testing.T) {
 	f := write(t, numbered(10))
 	for _, l := range []List{{{File: f, Off: 5, Len: 6}}, {{File: f, Off: 0, Len: 11}}, {{File: f, Off: 11, Len: 0}}, {{File: f, Off: 11, Len: 1}, {File: f, Off: 0, Len: 1}}} {
 		if _, err := l.Open(t.Context()); !errors.Is(err, ErrStale) {
-			t.Errorf("open of %v: got %v, want ErrStale", l, err)
+			t.Errorf("Open of %v: got %v, want ErrStale", l, err)
 		}
 	}
 	later := List{{File: f, Off: 0, Len: 5}, {File: f, Off: 8, Len: 5}}
 	if _, err := later.ReadAll(t.Context()); !errors.Is(err, ErrStale) {
-		t.Errorf("read of a list whose second extent is too long: got %v, want ErrStale", err)
+		t.Errorf("ReadAll of a list whose second extent is too long: got %v, want ErrStale", err)
 	}
 }
 
@@ -148,7 +148,7 @@ func FuzzList(f *testing.F) {
 		}
 		part, err := l.Slice(int64(off), int64(n))
 		if outside := int(off)+int(n) > len(want); outside != (err != nil) {
-			t.Fatalf("Slice(%d, %d) of a list of %d bytes: got the error %v", off, n, len(want), err)
+			t.Fatalf("Slice(%d, %d) of a list of %d bytes: got the error %v; want an error: %v", off, n, len(want), err, outside)
 		}
 		if err != nil {
 			return
@@ -161,20 +161,20 @@ func FuzzList(f *testing.F) {
 		defer r.Close()
 		got, err := io.ReadAll(r)
 		if err != nil || !bytes.Equal(got, want) {
-			t.Fatalf("read %d bytes with the error %v, want %d bytes", len(got), err, len(want))
+			t.Fatalf("reading the slice: got %d bytes and the error %v, want %d bytes", len(got), err, len(want))
 		}
 		if end, err := r.Seek(0, io.SeekEnd); end != int64(n) || err != nil {
-			t.Fatalf("a seek to the end returned %d and the error %v, want %d", end, err, n)
+			t.Fatalf("Seek to the end: got %d and the error %v, want %d", end, err, n)
 		}
 		if _, err := r.Seek(int64(seek), io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
 		got, err = io.ReadAll(r)
 		if rest := want[min(int(seek), len(want)):]; err != nil || !bytes.Equal(got, rest) {
-			t.Fatalf("after a seek to %d: read %d bytes with the error %v, want %d bytes", seek, len(got), err, len(rest))
+			t.Fatalf("reading after a seek to %d: got %d bytes and the error %v, want %d bytes", seek, len(got), err, len(rest))
 		}
 		if _, err := r.Seek(-1, io.SeekStart); err == nil {
-			t.Fatal("a seek before the beginning succeeded")
+			t.Fatal("Seek(-1, io.SeekStart): got no error, want one")
 		}
 	})
 }

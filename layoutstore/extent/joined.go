@@ -23,7 +23,8 @@ type joined struct {
 	size int64
 	pos  int64
 
-	// until is the offset at which the caller will stop reading, if it starts at a lower offset.
+	// until is the offset at which the caller will stop reading, if the caller starts at a lower
+	// offset.
 	until int64
 	// open is the open extent, or nil.
 	open section
@@ -146,7 +147,7 @@ func (j *joined) Seek(offset int64, whence int) (int64, error) {
 	return pos, err
 }
 
-// place makes the extent that contains pos the open one, and moves it to pos.
+// place opens the extent that contains pos, unless it is open already, and moves it to pos.
 func (j *joined) place() error {
 	if j.open != nil && !j.sought {
 		return nil

@@ -49,11 +49,11 @@ func TestEverySliceOfList(t *testing.T) {
 				}
 				for _, e := range part {
 					if e.Len == 0 && n == 0 {
-						t.Fatalf("slice of %d bytes from offset %d of %v contains an empty extent: %v", n, off, l, part)
+						t.Fatalf("slice of %d bytes from offset %d of %v: got %v, want no empty extent", n, off, l, part)
 					}
 				}
 				if got, err := part.ReadAll(t.Context()); err != nil || !bytes.Equal(got, want[off:off+n]) {
-					t.Fatalf("slice of %d bytes from offset %d of %v: read %x, error %v", n, off, l, got, err)
+					t.Fatalf("slice of %d bytes from offset %d of %v: read %x, error %v; want %x", n, off, l, got, err, want[off:off+n])
 				}
 			}
 		}
@@ -70,7 +70,7 @@ func TestShorterSliceIsNotWholeFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(part) == 1 && part[0].Whole != (n == 4) {
-				t.Errorf("slice of %d bytes from offset %d: Whole is wrong in %+v", n, off, part[0])
+				t.Errorf("slice of %d bytes from offset %d: got %+v, want Whole = %v", n, off, part[0], n == 4)
 			}
 		}
 	}
@@ -104,13 +104,13 @@ func checkSeeks(t *testing.T, l List, want []byte, at, n int64) {
 			got, err := r.Seek(offset, whence)
 			expected, wrong := model.Seek(offset, whence)
 			if (err == nil) != (wrong == nil) || err == nil && got != expected {
-				t.Fatalf("seek to offset %d, whence %d, in %v: got %d and the error %v", offset, whence, l, got, err)
+				t.Fatalf("Seek(%d, %d) in %v: got %d and the error %v, want %d and %v", offset, whence, l, got, err, expected, wrong)
 			}
 			checkNext(t, l, r, model)
 		}
 	}
 	if _, err := r.Seek(0, 7); err == nil {
-		t.Fatalf("a seek with an invalid whence succeeded in %v", l)
+		t.Fatalf("Seek(0, 7) in %v: got no error, want one", l)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func checkSeeks(t *testing.T, l List, want []byte, at, n int64) {
 func checkNext(t *testing.T, l List, r io.Reader, model *bytes.Reader) {
 	t.Helper()
 	if n, err := r.Read(nil); n != 0 || err != nil && err != io.EOF {
-		t.Fatalf("reading into an empty buffer from %v: got %d and the error %v", l, n, err)
+		t.Fatalf("Read(nil) from %v: got %d and the error %v; want 0, and nil or io.EOF", l, n, err)
 	}
 	var got, want [1]byte
 	n, err := r.Read(got[:])
@@ -143,7 +143,7 @@ func TestSectionsCoverList(t *testing.T) {
 			for range len(want) + 1 {
 				section, err := r.(Sender).Section(limit)
 				if err != nil || section.N > limit || section.N == 0 && len(got) < len(want) {
-					t.Fatalf("section of %v after %d bytes: got %+v and the error %v", l, len(got), section, err)
+					t.Fatalf("section of %v after %d bytes: got %+v and the error %v; want up to %d bytes, and 0 only at the end", l, len(got), section, err, limit)
 				}
 				piece, err := io.ReadAll(section)
 				if err != nil {
@@ -155,7 +155,7 @@ func TestSectionsCoverList(t *testing.T) {
 				t.Fatalf("sections of %v: got %x, want %x; error %v", l, got, want, err)
 			}
 			if n, err := r.Read(make([]byte, 1)); len(l) != 1 && (n != 0 || !errors.Is(err, io.EOF)) {
-				t.Fatalf("read after the end of %v: got %d bytes and the error %v", l, n, err)
+				t.Fatalf("Read after the end of %v: got %d bytes and the error %v, want 0 and io.EOF", l, n, err)
 			}
 		}
 	})
@@ -198,7 +198,7 @@ func TestChangesWhileReading(t *testing.T) {
 				// file is opened after the change: it is missing, or it is read with its new content.
 				want := map[string][2]bool{"cut short": {true, true}, "written again": {true, false}, "removed": {false, true}}[name][changed]
 				if (err != nil) != want {
-					t.Errorf("file %d was %s and read with %s: got the error %v", changed, name, how, err)
+					t.Errorf("file %d was %s and read with %s: got the error %v; want an error: %v", changed, name, how, err, want)
 				}
 			}
 		}
@@ -210,7 +210,7 @@ func TestReadFileLimit(t *testing.T) {
 	f := write(t, numbered(4))
 	for limit, want := range map[int64]error{3: ErrTooLong, 4: nil, 5: nil} {
 		if data, err := ReadFile(t.Context(), f, limit); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(4)) {
-			t.Errorf("ReadFile of 4 bytes with the limit %d: got %x and the error %v", limit, data, err)
+			t.Errorf("ReadFile of 4 bytes with the limit %d: got %x and the error %v, want the error %v", limit, data, err, want)
 		}
 	}
 	if _, err := ReadFile(t.Context(), f+"x", 4); !errors.Is(err, os.ErrNotExist) {

@@ -92,7 +92,7 @@ func (b *body) Close() error {
 func (o *object) checkClosed(t *testing.T) {
 	t.Helper()
 	if o.open != 0 {
-		t.Errorf("%d bodies were not closed", o.open)
+		t.Errorf("%d bodies are still open, want none", o.open)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestShortBodiesAreErrors(t *testing.T) {
 			{{File: write(t, numbered(10)), Off: 0, Len: 10}, {File: o, Off: 0, Len: 100}},
 		} {
 			if data, err := l.ReadAll(t.Context()); !errors.Is(err, ErrStale) {
-				t.Errorf("ReadAll of %v with bodies %d bytes too short: read %d of %d bytes, error %v", l, short, len(data), l.Size(), err)
+				t.Errorf("ReadAll of %v with bodies %d bytes too short: got %d of %d bytes and the error %v, want ErrStale", l, short, len(data), l.Size(), err)
 			}
 			for how, open := range map[string]func() (io.ReadCloser, error){
 				"Open":     func() (io.ReadCloser, error) { return l.Open(t.Context()) },
@@ -216,7 +216,7 @@ func TestShortBodiesAreErrors(t *testing.T) {
 				}
 				n, err := io.Copy(io.Discard, struct{ io.Reader }{r})
 				if !errors.Is(err, io.ErrUnexpectedEOF) || n >= l.Size() {
-					t.Errorf("%s of %v with bodies %d bytes too short: read %d of %d bytes, error %v", how, l, short, n, l.Size(), err)
+					t.Errorf("%s of %v with bodies %d bytes too short: read %d of %d bytes, error %v; want io.ErrUnexpectedEOF", how, l, short, n, l.Size(), err)
 				}
 				r.Close()
 			}
@@ -239,9 +239,9 @@ func TestChangedObjectsAreStale(t *testing.T) {
 	}
 	r.Close()
 	for how, open := range map[string]func() (io.ReadCloser, error){
-		"Open":     func() (io.ReadCloser, error) { return l[:1].Open(t.Context()) },
-		"two":      func() (io.ReadCloser, error) { return l.Open(t.Context()) },
-		"OpenOnce": func() (io.ReadCloser, error) { return l.OpenOnce(t.Context()) },
+		"Open":                func() (io.ReadCloser, error) { return l[:1].Open(t.Context()) },
+		"Open of two extents": func() (io.ReadCloser, error) { return l.Open(t.Context()) },
+		"OpenOnce":            func() (io.ReadCloser, error) { return l.OpenOnce(t.Context()) },
 	} {
 		if _, err := open(); !errors.Is(err, ErrStale) {
 			t.Errorf("%s of a changed object: got %v, want ErrStale", how, err)
@@ -284,7 +284,7 @@ func TestCancelWaitingRequests(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go func() { <-o.began; cancel(cause) }()
 		if _, err := l.Open(ctx); !errors.Is(err, cause) {
-			t.Errorf("open of %v: got the error %v, want the cause of the context", l, err)
+			t.Errorf("Open of %v: got the error %v, want the cause of the context", l, err)
 		}
 		r, err := l.OpenRange(t.Context(), 0, 0) // this sends no request yet
 		if err != nil {
@@ -292,7 +292,7 @@ func TestCancelWaitingRequests(t *testing.T) {
 		}
 		go func() { <-o.began; r.Close() }()
 		if _, err := r.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
-			t.Errorf("read of %v after Close: got the error %v, want Canceled", l, err)
+			t.Errorf("Close during a read of %v: the read returned the error %v, want Canceled", l, err)
 		}
 	}
 	o.checkClosed(t)

@@ -10,8 +10,8 @@ import (
 
 // OpenOnce opens the list for a caller that reads it once from start to end, and that reads more
 // than fits into memory. If the system can report which pages are cached, the reader keeps these in
-// the page cache and drops all others after reading them. When ctx ends, reading ends. It returns
-// the same errors as [List.Open].
+// the page cache and drops all others after reading them. When ctx ends, reading ends. OpenOnce
+// returns the same errors as [List.Open].
 func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -41,7 +41,8 @@ type once struct {
 // window is a run of bytes in a file.
 type window struct{ off, len int64 }
 
-// windowSize is the number of bytes that are checked at once, and dropped from memory at once.
+// windowSize is the number of bytes that are checked at once, and dropped from the page cache at
+// once.
 const windowSize = 1 << 20
 
 // maxPage is the size in bytes of the largest memory pages that cache files.
@@ -97,8 +98,8 @@ func (r *once) drop(pos int64) {
 	}
 }
 
-// dropFirst drops the first window, and again the windows just before it that were already dropped.
-// The system drops a large page only if all of it is dropped at once.
+// dropFirst drops the first window of cold. In the same call, it drops the windows just before it
+// once more, because the system drops a large page only if all of it is dropped at once.
 func (r *once) dropFirst() {
 	w := r.cold[0]
 	if w.off != r.dropped.off+r.dropped.len {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isCold reports whether no page of the window is cached. Kernels before 6.5 cannot report that;
-// there it returns false.
+// isCold reports whether no page of the window is cached. It returns false for kernels before 6.5,
+// which cannot report this.
 func isCold(f *os.File, w window) bool {
 	var have unix.Cachestat_t
 	err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(w.off), Len: uint64(w.len)}, &have, 0)

@@ -86,17 +86,17 @@ func TestOpenOnceKeepsPageCache(t *testing.T) {
 	}
 	got, err := io.ReadAll(read)
 	if err != nil || !bytes.Equal(got, data) {
-		t.Fatalf("OpenOnce read %d of %d bytes with the error %v", len(got), size, err)
+		t.Fatalf("OpenOnce: read %d of %d bytes with the error %v, want all bytes and no error", len(got), size, err)
 	}
 	if err := read.Close(); err != nil {
 		t.Fatal(err)
 	}
 	// If memory is short, the system itself may drop some of these pages.
 	if n := cached(t, name, from, n); n > before || n < before-before/8 {
-		t.Errorf("%d of the pages that a server uses are cached, but %d were cached before", n, before)
+		t.Errorf("after OpenOnce, %d of the pages that a server uses are cached, want %d to %d", n, before-before/8, before)
 	}
 	// The system reads ahead at the border between two extents. These pages may stay.
 	if n := cached(t, name, 0, size); n > all+2*(1<<20)/os.Getpagesize() {
-		t.Errorf("%d pages of the file are cached, but %d were cached before", n, all)
+		t.Errorf("after OpenOnce, %d pages of the file are cached, want little more than the %d from before", n, all)
 	}
 }

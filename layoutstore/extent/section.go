@@ -42,11 +42,11 @@ type fileSection struct {
 type position int
 
 const (
-	// The file is at pos.
+	// The position of the open file is pos.
 	atPos position = iota
-	// The file must be moved to pos.
+	// The position of the open file must still be moved to pos.
 	seekPending
-	// The kernel may have moved the file, and pos is out of date.
+	// The kernel may have moved the position of the open file, so pos may be out of date.
 	unknown
 )
 

@@ -52,7 +52,7 @@ func (s *Set) AddState(state State) {
 	s.states[key{state.Device, state.Inode}] = state
 }
 
-// Forget removes a file from the set, in whatever state it is.
+// Forget removes a file from the set, whatever its state.
 func (s *Set) Forget(info fs.FileInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -45,7 +45,7 @@ func TestSetOfFiles(t *testing.T) {
 			}
 			var s fileid.Set
 			if s.Has(stat(t, file)) || s.Len() != 0 {
-				t.Error("an empty set contains a file")
+				t.Error("an empty set contains a file, want none")
 			}
 			s.Add(stat(t, dir))
 			s.Add(stat(t, file))
@@ -56,7 +56,7 @@ func TestSetOfFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s.Has(stat(t, file)) {
-				t.Error("the set still contains the changed file")
+				t.Error("after the change, Has(file) = true, want false")
 			}
 		})
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// For each range of bytes in the grammar, the first and the last byte are valid, and the bytes
-// beside them are not.
+// For each range of bytes in the grammar, the first and the last byte are valid, and the bytes just
+// outside of the range are not.
 func TestBoundariesOfByteRangesInNames(t *testing.T) {
 	for s, want := range map[string]struct{ repository, tag bool }{
 		"a": {true, true}, "z": {true, true}, "0": {true, true}, "9": {true, true},
@@ -15,7 +15,7 @@ func TestBoundariesOfByteRangesInNames(t *testing.T) {
 		"`": {}, "{": {}, "/": {}, ":": {}, "@": {}, "[": {},
 	} {
 		if repository, tag := names.IsRepository(s), names.IsTag(s); repository != want.repository || tag != want.tag {
-			t.Errorf("%q is a repository name: %v; a tag: %v; want %v for both", s, repository, tag, want)
+			t.Errorf("%q: IsRepository = %v, IsTag = %v; want %v and %v", s, repository, tag, want.repository, want.tag)
 		}
 	}
 }
@@ -24,7 +24,7 @@ func TestBoundariesOfByteRangesInNames(t *testing.T) {
 func TestOtherTagsAreNotDigestTags(t *testing.T) {
 	for _, tag := range []string{"v1-", "md5-", "release-.sig", "-"} {
 		if names.IsDigestTag(tag) {
-			t.Errorf("IsDigestTag is true for %q", tag)
+			t.Errorf("IsDigestTag(%q) = true, want false", tag)
 		}
 	}
 }

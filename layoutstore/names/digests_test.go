@@ -21,12 +21,12 @@ func TestBlobPathAndParseBlobPath(t *testing.T) {
 		"sha512:" + hex128: "blobs/sha512/" + hex128,
 	} {
 		if got := names.BlobPath(d); got != want {
-			t.Errorf("BlobPath(%s) is %q, want %q", d, got, want)
+			t.Errorf("BlobPath(%s) = %q, want %q", d, got, want)
 		}
 		for _, layout := range []string{".", "modules/a", "blobs", "a/blobs/sha256", "/", "/srv/a", "/blobs"} {
 			got, blob, ok := names.ParseBlobPath(path.Join(layout, want))
 			if got != layout || blob != d || !ok {
-				t.Errorf("path of %s in the layout %s: ParseBlobPath returns %s, %s, %v", want, layout, got, blob, ok)
+				t.Errorf("ParseBlobPath of %s in the layout %s: got %s, %s, %v; want %s, %s, true", want, layout, got, blob, ok, layout, d)
 			}
 		}
 	}
@@ -36,7 +36,7 @@ func TestBlobPathAndParseBlobPath(t *testing.T) {
 		"blobs/sha256/x/" + hex64, "blobs/md5/" + hex64[:32], "blobs/sha512/" + hex64, "blobs/sha256/" + hex64 + ".tmp",
 	} {
 		if layout, d, ok := names.ParseBlobPath(name); ok || layout != "" || d != "" {
-			t.Errorf("ParseBlobPath accepts %q: the blob %s in the layout %q", name, d, layout)
+			t.Errorf("ParseBlobPath(%q) = %q, %q, %v; want no blob", name, layout, d, ok)
 		}
 	}
 }
@@ -52,20 +52,20 @@ func FuzzParseBlobPath(f *testing.F) {
 			return
 		}
 		if err := d.Validate(); err != nil {
-			t.Fatalf("ParseBlobPath(%q) returns the invalid digest %q: %v", name, d, err)
+			t.Fatalf("ParseBlobPath(%q) returns the digest %q, want a valid one: %v", name, d, err)
 		}
 		if got := path.Join(layout, names.BlobPath(d)); got != name && path.Clean(name) == name {
 			t.Fatalf("ParseBlobPath(%q) returns the blob %s in the layout %q, but that blob has the path %q", name, d, layout, got)
 		}
 		sum, plain := names.SHA256Sum(d)
 		if plain != (d.Algorithm() == digest.SHA256) {
-			t.Fatalf("digest %s: SHA256Sum returns ok as %v", d, plain)
+			t.Fatalf("SHA256Sum(%s): got ok = %v, want %v", d, plain, !plain)
 		}
 		if plain && digest.NewDigestFromBytes(digest.SHA256, sum[:]) != d {
-			t.Fatalf("digest %s: SHA256Sum returns the sum %x", d, sum)
+			t.Fatalf("SHA256Sum(%s) = %x, want the hexadecimal digits of the digest", d, sum)
 		}
 		if tag := names.ReferrersTag(d); !names.IsTag(tag) || !names.IsDigestTag(tag) {
-			t.Fatalf("digest %s: the referrers tag is %q", d, tag)
+			t.Fatalf("ReferrersTag(%s) = %q, want a valid tag for a digest", d, tag)
 		}
 	})
 }
@@ -86,7 +86,7 @@ func TestReferrersTagIsTruncated(t *testing.T) {
 		"sha512:" + hex128: "sha512-" + hex64,
 	} {
 		if got := names.ReferrersTag(d); got != want || !names.IsTag(got) {
-			t.Errorf("ReferrersTag(%s) is %q, want %q", d, got, want)
+			t.Errorf("ReferrersTag(%s) = %q, want %q", d, got, want)
 		}
 	}
 }

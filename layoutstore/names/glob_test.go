@@ -32,7 +32,7 @@ func TestMatchGlob(t *testing.T) {
 		{"/**", "modules", false},
 	} {
 		if got := names.MatchGlob(test.glob, test.path); got != test.want {
-			t.Errorf("MatchGlob(%q, %q) is %v, want %v", test.glob, test.path, got, test.want)
+			t.Errorf("MatchGlob(%q, %q) = %v, want %v", test.glob, test.path, got, test.want)
 		}
 	}
 }

@@ -1,14 +1,15 @@
 // Package names defines which repository names, tags, references, digest paths and chunk names are
-// valid. All packages use it, so they agree.
+// valid. All packages use this package, so they agree on what is valid.
 //
 // [CheckRepository] and [CheckTag] return why a name is invalid. [IsRepository] and [IsTag] only
 // return whether it is valid. [ParseReference] splits a reference, and [ParseChunk] splits the file
 // name of a chunk. [BlobPath] and [ParseBlobPath] convert between a digest and its path in a
 // layout. [ReferrersTag] and [IsDigestTag] are for tags that are made from a digest.
 //
-// The grammars are from the OCI distribution specification 1.1 ("Pulling manifests"). go-digest checks
-// digests. This package checks names byte by byte instead of with regular expressions, because every
-// request and every index entry needs that. Fuzz tests compare the results with distribution/reference.
+// The grammars are from the OCI distribution specification 1.1 ("Pulling manifests"). go-digest
+// checks digests. This package checks names byte by byte instead of with regular expressions,
+// because it checks names for every request and every index entry. Fuzz tests compare the results
+// with distribution/reference.
 package names
 
 import (

@@ -24,20 +24,20 @@ func FuzzNames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		if got, want := names.IsRepository(s), len(s) <= 255 && nameGrammar.MatchString(s); got != want {
-			t.Errorf("IsRepository(%q) is %v, but the grammar disagrees", s, got)
+			t.Errorf("IsRepository(%q) = %v, want %v as in the grammar", s, got, want)
 		}
 		if got, want := names.IsTag(s), tagGrammar.MatchString(s); got != want {
-			t.Errorf("IsTag(%q) is %v, but the grammar disagrees", s, got)
+			t.Errorf("IsTag(%q) = %v, want %v as in the grammar", s, got, want)
 		}
 		// The registry builds links with distribution/reference, and clients parse names with it.
 		// If a host comes first, distribution/reference must parse the complete name as the path.
 		named, err := reference.WithName("x.y/" + s)
 		legal := err == nil && reference.Path(named) == s
 		if names.IsRepository(s) != (legal && len(s) <= 255) {
-			t.Errorf("IsRepository(%q) is %v, but distribution/reference returns the error %v", s, names.IsRepository(s), err)
+			t.Errorf("IsRepository(%q) = %v, want the same result as from distribution/reference, which returned the error %v", s, names.IsRepository(s), err)
 		}
 		if _, err := reference.WithTag(someName(t), s); names.IsTag(s) != (err == nil) {
-			t.Errorf("IsTag(%q) is %v, but distribution/reference returns the error %v", s, names.IsTag(s), err)
+			t.Errorf("IsTag(%q) = %v, want the same result as from distribution/reference, which returned the error %v", s, names.IsTag(s), err)
 		}
 	})
 }
@@ -95,6 +95,6 @@ func checkReason(t *testing.T, s string, got, want error, text string) {
 	case !errors.Is(got, want):
 		t.Errorf("%q: got the error %v, want %v", s, got, want)
 	case want != nil && !strings.Contains(got.Error(), text):
-		t.Errorf("%q: the error %q does not contain %q", s, got, text)
+		t.Errorf("%q: got the error %q, want one that contains %q", s, got, text)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 )
 
-// Same must give the same result if its arguments are swapped. A platform with a name must equal itself.
+// Same must give the same result if its arguments are swapped. A platform with an operating system
+// and an architecture must equal itself.
 func FuzzSame(f *testing.F) {
 	f.Add("linux", "arm64", "", "linux", "aarch64", "v8")
 	f.Add("linux", "arm", "7", "LINUX", "armhf", "")
@@ -17,10 +18,10 @@ func FuzzSame(f *testing.F) {
 		a := &specs.Platform{OS: os1, Architecture: arch1, Variant: variant1}
 		b := &specs.Platform{OS: os2, Architecture: arch2, Variant: variant2}
 		if platform.Same(a, b) != platform.Same(b, a) {
-			t.Errorf("Same changes its result if %+v and %+v are swapped", a, b)
+			t.Errorf("Same(%+v, %+v) changes if the arguments are swapped, want the same result", a, b)
 		}
 		if os1 != "" && arch1 != "" && !platform.Same(a, a) {
-			t.Errorf("%+v does not equal itself", a)
+			t.Errorf("Same of %+v and itself = false, want true", a)
 		}
 		platform.RunsOn(a, b)
 	})

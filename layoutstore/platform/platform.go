@@ -21,8 +21,8 @@ func Same(a, b *specs.Platform) bool {
 	return x.OS == y.OS && x.Architecture == y.Architecture && x.Variant == y.Variant
 }
 
-// RunsOn reports whether containerd runs an image for the platform image on the platform host. The
-// two may differ: for example, arm/v7 also runs images for arm/v6.
+// RunsOn reports whether containerd runs an image on a host. image and host are their platforms,
+// which may differ: for example, a host of arm/v7 also runs images for arm/v6.
 func RunsOn(image, host *specs.Platform) bool {
 	return isNamed(image) && isNamed(host) && platforms.Only(*host).Match(*image)
 }

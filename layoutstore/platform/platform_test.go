@@ -40,7 +40,7 @@ func TestSamePlatform(t *testing.T) {
 			for _, a := range left {
 				for _, b := range right {
 					if platform.Same(parse(a), parse(b)) != (i == j) {
-						t.Errorf("Same(%s, %s) is %v", a, b, i != j)
+						t.Errorf("Same(%s, %s) = %v, want %v", a, b, i != j, i == j)
 					}
 				}
 			}
@@ -48,7 +48,7 @@ func TestSamePlatform(t *testing.T) {
 	}
 	for _, nothing := range []*specs.Platform{nil, {}, {OS: "linux"}, {Architecture: "amd64"}} {
 		if platform.Same(nothing, nothing) || platform.Same(nothing, parse("linux/amd64")) || platform.RunsOn(nothing, parse("linux/amd64")) || platform.RunsOn(parse("linux/amd64"), nothing) {
-			t.Errorf("the incomplete platform %v equals a platform or runs on one", nothing)
+			t.Errorf("incomplete platform %v: Same or RunsOn returned true, want false from both", nothing)
 		}
 	}
 }
@@ -68,7 +68,7 @@ func TestImageRunsOnPlatform(t *testing.T) {
 		{"windows/amd64", "linux/amd64", false},
 	} {
 		if got := platform.RunsOn(parse(test.image), parse(test.host)); got != test.want {
-			t.Errorf("RunsOn for an image for %s on the host %s is %v", test.image, test.host, got)
+			t.Errorf("RunsOn(%s, %s) = %v, want %v", test.image, test.host, got, test.want)
 		}
 	}
 }

@@ -13,7 +13,7 @@ func TestIncompletePlatformsEqualNone(t *testing.T) {
 	amd64 := &specs.Platform{OS: "linux", Architecture: "amd64"}
 	for _, nothing := range []*specs.Platform{nil, {}, {OS: "linux"}, {Architecture: "amd64"}} {
 		if platform.Same(amd64, nothing) || platform.Same(nothing, amd64) {
-			t.Errorf("the incomplete platform %v equals linux/amd64", nothing)
+			t.Errorf("Same of linux/amd64 and the incomplete platform %v = true, want false", nothing)
 		}
 	}
 }

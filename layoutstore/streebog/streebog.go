@@ -29,13 +29,13 @@ type state struct {
 	h     block
 	// bits is the number of message bits in the processed blocks.
 	bits block
-	// sum is the sum of the processed blocks as numbers.
+	// sum is the sum of the processed blocks, which count as numbers.
 	sum  block
 	tail [BlockSize]byte
 	n    int // the number of bytes in tail
 }
 
-// New returns a hash of an empty message.
+// New returns a hash.Hash to which nothing has been written yet.
 func New() hash.Hash {
 	s := &state{table: tables()}
 	s.Reset()

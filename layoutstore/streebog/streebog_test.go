@@ -95,7 +95,7 @@ func TestWriteAfterSumAndReset(t *testing.T) {
 		t.Fatalf("Sum returned %q, want its argument followed by the sum", first)
 	}
 	if again := h.Sum([]byte("before")); !bytes.Equal(again, first) {
-		t.Errorf("the second call of Sum returned %x, the first %x", again, first)
+		t.Errorf("second call of Sum: got %x, want %x as from the first call", again, first)
 	}
 	h.Write(ramp(1000)[100:])
 	if got, want := h.Sum(nil), sumOf(ramp(1000)); !bytes.Equal(got, want[:]) {
@@ -122,7 +122,7 @@ func FuzzSplitWrites(f *testing.F) {
 		second := min(first+int(b), len(message))
 		for _, part := range [][]byte{message[:first], message[first:second], message[second:]} {
 			if n, err := h.Write(part); n != len(part) || err != nil {
-				t.Fatalf("Write wrote %d of %d bytes with the error %v", n, len(part), err)
+				t.Fatalf("Write: wrote %d of %d bytes with the error %v, want all bytes and no error", n, len(part), err)
 			}
 		}
 		if got := h.Sum(nil); !bytes.Equal(got, want[:]) {

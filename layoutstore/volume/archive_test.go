@@ -85,7 +85,7 @@ func splitting(limit int64) func(t *testing.T, file string) {
 func whole(t testing.TB, a *volume.Archive) *volume.Archive {
 	t.Helper()
 	if trouble, ok := a.Problem(); ok {
-		t.Fatalf("the archive is incomplete: %v", trouble)
+		t.Fatalf("Problem() = %v, want a complete archive", trouble)
 	}
 	return a
 }
@@ -127,13 +127,13 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 	for _, l := range listing.Layouts {
 		got, err := l.Index.ReadAll(t.Context())
 		if w, ok := want[path.Join(l.Path, "index.json")]; err != nil || !ok || !bytes.Equal(got, w) {
-			t.Errorf("index of %q: got %d bytes and the error %v; archive/tar reads %d bytes, found: %v", l.Path, len(got), err, len(w), ok)
+			t.Errorf("index of %q: got %d bytes and the error %v; want the %d bytes that archive/tar reads (it found the index: %v)", l.Path, len(got), err, len(w), ok)
 		}
 		blobs, err := a.Blobs(context.Background(), l.Path)
 		layouttest.Try(t, err)
 		for _, d := range blobs {
 			if _, ok := want[path.Join(l.Path, "blobs", d.Algorithm().String(), d.Encoded())]; !ok {
-				t.Errorf("%s in %q: archive/tar does not find this blob", d, l.Path)
+				t.Errorf("Blobs(%q) contains %s, want only blobs that archive/tar finds", l.Path, d)
 			}
 		}
 	}
@@ -153,7 +153,7 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 			continue // the archive may refuse a blob, but must not return wrong content
 		}
 		if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, w) {
-			t.Errorf("%s: got %d bytes and the error %v; archive/tar reads %d bytes", name, len(got), err, len(w))
+			t.Errorf("%s: got %d bytes and the error %v, want the %d bytes that archive/tar reads", name, len(got), err, len(w))
 		}
 	}
 }
@@ -251,7 +251,8 @@ func faulty(f *testing.F) []byte {
 	return data
 }
 
-// handmade returns an archive with entries that a scan refuses, one of each kind.
+// handmade returns an archive with one entry of each kind that a scan refuses, and with a few legal
+// ones.
 func handmade(f *testing.F) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -338,11 +339,11 @@ func TestBlobInMissingChunk(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if have, err := a.Blobs(context.Background(), "install"); len(have) > 0 || err != nil {
-		t.Errorf("Blobs: got %v and the error %v, want none", have, err)
+		t.Errorf("Blobs: got %v and the error %v, want neither", have, err)
 	}
 }
 
-// An archive with more layouts than any bundle is refused before it uses up the memory.
+// An archive with more layouts than any bundle has is refused before it uses up the memory.
 func TestTooManyLayouts(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Create(filepath.Join(dir, "a.tar"))

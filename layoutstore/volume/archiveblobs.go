@@ -113,8 +113,8 @@ func beginsOf(list extent.List) []int64 {
 	return begins
 }
 
-// sliceBase returns the same as base.Slice. It uses a binary search, because an archive may have as
-// many chunks as entries.
+// sliceBase returns the same list as base.Slice. It uses a binary search, because an archive may
+// have very many chunks.
 func (a *Archive) sliceBase(off, n int64) (extent.List, error) {
 	i := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i] > off })-1, 0)
 	j := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i]-off >= n }), i)

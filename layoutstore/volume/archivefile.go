@@ -26,8 +26,8 @@ func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
 		return nil, context.Cause(ctx)
 	}
 	// Open the file by its path. To open it from its directory, each scan would have to keep the
-	// directory open, and few of these would ever be used. The path is safe, because the user gave
-	// the directory, and the name in it has no slash.
+	// directory open, and few of these open directories would ever be used. The path is safe,
+	// because the user gave the directory, and the name in it has no slash.
 	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))
 	if err != nil {
 		// The name may be a link to another name in the directory. If it is not, this call fails

@@ -14,14 +14,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// uncheckedFile is a file of an archive, opened for an entry from a cached index. Open checks the
-// header of that entry before it opens the file.
+// uncheckedFile is a file of an archive. It is opened to read an entry from a cached index. Open
+// checks the header of that entry before it opens the file.
 type uncheckedFile struct {
 	extent.File
 	archive *Archive
 	name    string
 	entry   tarEntry
-	number  int // the number of the entry in the set checked; negative if it has none
+	number  int // the number of the entry in Archive.checked; negative if the entry has none
 }
 
 func (f *uncheckedFile) Open(ctx context.Context) (*os.File, error) {

@@ -69,7 +69,7 @@ type Found struct {
 
 // FindArchives finds the archives directly in a directory. During a [Publication], it finds the new
 // files. If files of the publication are missing, it fails with *UnfinishedError. It also fails if
-// it cannot read the directory. A file that cannot be read is one of the problems.
+// it cannot read the directory. A file that cannot be read is only reported in Problems.
 func FindArchives(dir string) (Found, error) { return findArchives(dir, viewOf) }
 
 // FindFilesOnDisk is like FindArchives, but ignores a publication. It is for callers that verify each blob.
@@ -149,7 +149,7 @@ func (f *finder) report(kind problem.Kind, name string, err error) {
 	f.found.Problems = append(f.found.Problems, unreadable(kind, name, err))
 }
 
-// addFile adds the file with the given name, unless such a file is skipped.
+// addFile adds the file with the given name, unless files with such a name are skipped.
 func (f *finder) addFile(name string) {
 	if f.skipFile(name) {
 		return

@@ -84,8 +84,8 @@ type indexRange struct{ from, to int }
 
 func (r indexRange) isEmpty() bool { return r.to < r.from }
 
-// names returns the names of the chunks for use in a message. If there are many chunks, it returns
-// the range as one name.
+// names returns the names of the chunks for use in a message. If there are more than maxNamed
+// chunks, it returns the range as one name.
 func (r indexRange) names() []string {
 	if r.to-r.from >= maxNamed {
 		return []string{r.String()}
@@ -182,7 +182,7 @@ func (s *seams) smallest(r indexRange) (int, bool) {
 		return 0, false
 	}
 	spread := small.most - small.next
-	if spread > 0 || len(s.ends) == 3 { // the last chunk does not count, so three chunks leave only one other
+	if spread > 0 || len(s.ends) == 3 { // of three chunks, the last does not count, so there is only one to compare with
 		spread = max(spread, min(chunkSlice-1, small.next/3))
 	}
 	return small.chunk, small.next-small.size > spread

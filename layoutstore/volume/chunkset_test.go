@@ -49,7 +49,7 @@ func TestFindChunksByOffset(t *testing.T) {
 		}
 		for from := int64(0); from <= total+2; from++ {
 			if s.isEnd(from) != slices.Contains(s.ends, from) {
-				t.Errorf("chunks of %v bytes: isEnd(%d) is %v", sizes, from, s.isEnd(from))
+				t.Errorf("chunks of %v bytes: isEnd(%d) = %v, want %v", sizes, from, s.isEnd(from), !s.isEnd(from))
 			}
 			wantChunk, wantAt := findChunk(sizes, from)
 			if chunk, at := s.at(from); chunk != wantChunk || at != wantAt {
@@ -88,17 +88,18 @@ func findChunk(sizes []int64, off int64) (chunk int, at int64) {
 	return 0, off
 }
 
-// smallest returns a chunk that is smaller than all others by more than they differ from each
-// other. The last chunk does not count. If only one other chunk counts, the difference must exceed
-// a third of its size, or the largest difference between chunks of d8.
+// smallest returns a chunk that is smaller than all other chunks by more than these differ from
+// each other. The last chunk does not count. Unless at least two other chunks have exactly the same
+// size, the difference must also exceed a third of the next chunk's size, or the largest difference
+// between chunks of d8.
 func TestSmallestChunkOfSet(t *testing.T) {
 	everySet([]int64{0, 89, 90, 100, 101, 200, 2 << 20, 3 << 20}, func(sizes []int64, s *seams) {
 		for i := range sizes {
 			if s.size(i) != sizes[i] {
-				t.Fatalf("chunks of %v bytes: size(%d) is %d", sizes, i, s.size(i))
+				t.Fatalf("chunks of %v bytes: size(%d) = %d, want %d", sizes, i, s.size(i), sizes[i])
 			}
 			if want := !slices.ContainsFunc(sizes[:i], func(n int64) bool { return n <= sizes[i] }); s.isSmallest(i) != want {
-				t.Errorf("chunks of %v bytes: isSmallest(%d) is %v", sizes, i, s.isSmallest(i))
+				t.Errorf("chunks of %v bytes: isSmallest(%d) = %v, want %v", sizes, i, s.isSmallest(i), want)
 			}
 		}
 		want, stands := standsOut(sizes)
@@ -165,7 +166,7 @@ func TestMessagesAboutChunks(t *testing.T) {
 	}
 	x := scan{seams: s}
 	if names := x.suspectNames(indexRange{0, 2}); !slices.Equal(names, []string{"chunk 0001", "chunk 0000", "chunk 0002"}) {
-		t.Errorf("the most likely chunk does not come first: %q", names)
+		t.Errorf("suspectNames = %q, want chunk 0001 first, because it is the most likely", names)
 	}
 	if names := x.suspectNames(indexRange{2, 3}); !slices.Equal(names, []string{"chunk 0002", "chunk 0003"}) {
 		t.Errorf("%q", names)
@@ -174,7 +175,7 @@ func TestMessagesAboutChunks(t *testing.T) {
 
 func TestMessageAboutMissingChunks(t *testing.T) {
 	if got := (*seams)(nil).missingText(); got != "" {
-		t.Errorf("an archive in one file has the missing chunks %q", got)
+		t.Errorf("missingText of an archive in one file = %q, want nothing", got)
 	}
 	s := &seams{missing: []indexRange{{1, 1}, {3, 4}}}
 	if got := s.missingText(); got != "chunk 0001 is missing; chunks 0003 to 0004 are missing" {
@@ -212,7 +213,7 @@ func TestIdentityOfChunkSet(t *testing.T) {
 	}
 	before := only()
 	if !before.Changed.Equal(at) || before.Identity() != only().Identity() || before.Written() != only().Written() || before.seams.last != 2 {
-		t.Errorf("the chunk set is %+v, changed at %v", before, before.Changed)
+		t.Errorf("got the chunk set %+v, changed at %v; want the last chunk 2, changed at %v, and the same identities in each scan", before, before.Changed, at)
 	}
 	layouttest.Try(t, os.Chmod(name("0001"), 0o600))
 	if now := only(); now.Identity() == before.Identity() || now.Written() != before.Written() {
@@ -222,7 +223,7 @@ func TestIdentityOfChunkSet(t *testing.T) {
 		before = only()
 		layouttest.Try(t, os.Chtimes(name(number), at, at.Add(time.Hour)))
 		if now := only(); now.Identity() == before.Identity() || now.Written() == before.Written() || !now.Changed.Equal(at.Add(time.Hour)) {
-			t.Errorf("a write of chunk %s was not detected", number)
+			t.Errorf("a write of chunk %s must change Identity, Written and Changed", number)
 		}
 	}
 	before = only()
@@ -245,7 +246,7 @@ func TestFindArchivesAndChunks(t *testing.T) {
 		archive, ok := IsArchive(name)
 		number, chunk := IsChunk(name)
 		if archive != want.archive || ok != want.archives || number != want.number || chunk != want.chunk {
-			t.Errorf("%s: IsArchive returns %q, %v; IsChunk returns %q, %v", name, archive, ok, number, chunk)
+			t.Errorf("%s: IsArchive = %q, %v; IsChunk = %q, %v; want %+v", name, archive, ok, number, chunk, want)
 		}
 	}
 	dir := t.TempDir()
@@ -330,27 +331,27 @@ func TestVerifyEntriesAcrossChunks(t *testing.T) {
 		layouttest.Try(t, s.recordEntry(t.Context(), all[1]))
 		p, refused := s.refused[all[1].entry.off]
 		if refused != c.refused || s.last.start != all[1].start {
-			t.Errorf("cut at offset %d with a budget of %d bytes: the entry is refused: %v", c.place, c.budget, refused)
+			t.Errorf("cut at offset %d with a budget of %d bytes: entry refused: %v, want %v; offset of the last entry: %d, want %d", c.place, c.budget, refused, c.refused, s.last.start, all[1].start)
 		}
 		if refused && (s.spanBudget != 0 || p.Kind != problem.Damaged || p.Entry != all[1].name || !strings.HasPrefix(p.Reason, "checksum mismatch: chunk 0000 is cut short, or chunk 000")) {
-			t.Errorf("got the problem %+v, and %d bytes of the budget are left", p, s.spanBudget)
+			t.Errorf("got the problem %+v and a rest of the budget of %d bytes; want a checksum mismatch and 0 bytes", p, s.spanBudget)
 		}
 		s.seams = nil
 		s.refused = nil
 		if layouttest.Try(t, s.recordEntry(t.Context(), all[1])); s.refused != nil {
-			t.Error("an entry in an archive without chunks was verified")
+			t.Error("recordEntry verified an entry in an archive without chunks, want no verification")
 		}
 	}
 	for size, refused := range map[int]bool{maxSpanProof: true, maxSpanProof + 1: false} {
 		s, all := scanned(t, []layouttest.Entry{wrongBlob(size)}, nil, 2000)
 		layouttest.Try(t, s.recordEntry(t.Context(), all[0]))
 		if (s.refused != nil) != refused {
-			t.Errorf("entry of %d bytes: it is refused: %v", size, s.refused != nil)
+			t.Errorf("damaged entry of %d bytes: refused: %v, want %v", size, s.refused != nil, refused)
 		}
 		all[0].end = -1 // the end of the entry is unknown
 		s.refused = nil
 		if layouttest.Try(t, s.recordEntry(t.Context(), all[0])); s.refused != nil {
-			t.Error("an entry whose end is unknown was verified")
+			t.Error("recordEntry verified an entry whose end is unknown, want no verification")
 		}
 	}
 }
@@ -391,18 +392,18 @@ func TestLastEntryBeforeHeadersBreakOff(t *testing.T) {
 		}
 		p, refused := s.refused[all[1].entry.off]
 		if refused != (c.reason != "") || refused && (p.Kind != c.refused || !strings.HasPrefix(p.Reason, c.reason) || p.Entry != all[1].name) {
-			t.Errorf("%s: the entry is refused: %v; problem %+v", name, refused, p)
+			t.Errorf("%s: entry refused: %v, problem %+v; want the kind %q, and a reason that begins with %q", name, refused, p, c.refused, c.reason)
 		}
 		// At the start of the archive, there is no last entry to verify.
 		s.last, s.refused = scannedEntry{}, nil
 		if got, err := s.checkLastEntry(t.Context(), c.places[0]+1); err != nil || got != (indexRange{0, 0}) || s.refused != nil {
-			t.Errorf("%s, without a last entry: got the suspects %+v and the error %v", name, got, err)
+			t.Errorf("%s, without a last entry: got the suspects %+v and the error %v, want chunk 0000 and no error", name, got, err)
 		}
 	}
 }
 
-// If a set ends early, the sizes of its chunks determine which chunks to copy again. The next chunk
-// is named only if the last one is as large as the others.
+// If a set ends early, the sizes of its chunks determine which chunks to copy again. A chunk after
+// the last one is named only if the last one is as large as the others.
 func TestChunkSetEndsEarly(t *testing.T) {
 	for name, c := range map[string]struct {
 		ends     []int64
@@ -432,7 +433,7 @@ func TestChunkSetEndsEarly(t *testing.T) {
 	p := s.truncatedEntry(&tar.Header{Name: all[1].name, Typeflag: tar.TypeReg}, all[1])
 	lost := s.refused[all[1].entry.off]
 	if lost.Kind != problem.Incomplete || !slices.Equal(lost.Chunks, []string{"chunk 0002", "chunk 0001"}) || !slices.Equal(lost.Chunks, p.Chunks) || !strings.HasPrefix(lost.Reason, problem.Missing) || !strings.Contains(p.Reason, all[1].name) {
-		t.Errorf("got the problem %+v for the entry, and %+v for the archive", lost, p)
+		t.Errorf("got the problem %+v for the entry, and %+v for the archive; want both to list chunk 0002 and chunk 0001", lost, p)
 	}
 }
 
@@ -471,13 +472,13 @@ func TestEndOfChunkSet(t *testing.T) {
 			reason = p.Reason
 		}
 		if reason != c.reason || s.tarEnd != next+1024 || (p != nil) != (len(s.copyAgain) > 0) {
-			t.Errorf("%s: got the reason %q, and the chunks to copy again %q", name, reason, s.copyAgain)
+			t.Errorf("%s: got the reason %q and the chunks to copy again %q, want the reason %q", name, reason, s.copyAgain, c.reason)
 		}
 		if strings.Contains(name, "before the entry") && s.refused != nil || strings.Contains(name, "behind the end") && s.refused != nil {
-			t.Errorf("%s: these entries are refused: %v", name, s.refused)
+			t.Errorf("%s: got the refused entries %v, want none", name, s.refused)
 		}
 		if name == "data follows, three chunks are suspects" && (s.copyAgain[0] != "chunk 0001" || len(s.copyAgain) != 3) {
-			t.Errorf("%s: got the chunks to copy again %q", name, s.copyAgain)
+			t.Errorf("%s: got the chunks to copy again %q, want three, with chunk 0001 first", name, s.copyAgain)
 		}
 	}
 }
@@ -511,7 +512,7 @@ func TestUnreadableChunksAreErrors(t *testing.T) {
 				layouttest.Try(t, os.Remove(x.File.String()))
 			}
 			if err := do(s, all[1]); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("step %q with %d bytes of padding: got the error %v", name, padding, err)
+				t.Errorf("step %q with %d bytes of padding: got the error %v, want fs.ErrNotExist", name, padding, err)
 			}
 		}
 	}

@@ -188,7 +188,7 @@ func (f *blobFile) OpenCached() (*os.File, fs.FileInfo, error) {
 
 func (f *blobFile) String() string { return filepath.Join(f.vol.name, f.dir, f.name) }
 
-// rootFile is a file in a directory tree that is not a blob.
+// rootFile is a file other than a blob in a directory tree.
 type rootFile struct {
 	vol    *Dir
 	root   *os.Root

@@ -30,7 +30,7 @@ func TestDirConformance(t *testing.T) {
 	volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume { return openDir(t, tree.Dir()) })
 }
 
-// tree builds a layout with one image at each path. It returns the layer of the last image.
+// tree writes a layout with one blob at each path. It returns the blob of the last layout.
 func tree(t *testing.T, dir string, paths ...string) (layer digest.Digest) {
 	t.Helper()
 	tr := layouttest.New(t, dir)
@@ -73,13 +73,13 @@ func TestFollowLinksInsideTree(t *testing.T) {
 	v := openDir(t, dir)
 	layouts, problems := listLayouts(t, v)
 	if diff := cmp.Diff([]string{"linked/x", "modules/x", "shared"}, layouts); diff != "" || len(problems) > 0 {
-		t.Fatalf("the layouts differ: %s; problems %v", diff, problems)
+		t.Fatalf("the layouts differ from those wanted: %s; got the problems %v, want none", diff, problems)
 	}
 	for _, layout := range layouts {
 		where, err := v.Locate(t.Context(), layout, layer)
 		layouttest.Try(t, err)
 		if got, err := where.ReadAll(t.Context()); digest.FromBytes(got) != layer {
-			t.Errorf("blob in %s: got %q and the error %v", layout, got, err)
+			t.Errorf("blob in %s: got %q and the error %v, want the content of the blob", layout, got, err)
 		}
 	}
 }
@@ -101,22 +101,22 @@ func TestLinksOutOfTree(t *testing.T) {
 	const reason = "a link that leads out of the source or nowhere"
 	for _, path := range []string{"absolute", "relative", "dangling", "index/index.json"} {
 		if f, ok := problems[path]; !ok || !strings.Contains(f.Reason, reason) {
-			t.Errorf("the link %s is not reported; problems are %v", path, problems)
+			t.Errorf("got the problems %[2]v, want one for the link %[1]s", path, problems)
 		}
 	}
 	file := filepath.Join(dir, "good/blobs/sha256", own.Encoded())
 	layouttest.Try(t, os.Remove(file))
 	symlink(t, filepath.Join(outside, "x/blobs/sha256", layer.Encoded()), file)
 	if _, err := v.Locate(t.Context(), "good", own); err == nil || !strings.Contains(err.Error(), reason) || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Locate of a blob that is a link out of the tree: got %v", err)
+		t.Errorf("Locate of a blob that is a link out of the tree: got %v, want an error that names the link as the reason", err)
 	}
 	layouttest.Try(t, os.Remove(file))
 	symlink(t, "nowhere", file)
 	if _, err := v.Locate(t.Context(), "good", own); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Locate of a blob that is a link to nothing: got %v", err)
+		t.Errorf("Locate of a blob that is a link to nothing: got %v, want ErrNotExist", err)
 	}
 	if where, err := v.Locate(t.Context(), "blob", layer); err == nil {
-		t.Errorf("a blob outside of the tree was located at %s", where)
+		t.Errorf("Locate of a blob outside of the tree: got %s, want an error", where)
 	}
 }
 
@@ -144,12 +144,12 @@ func TestSourceIsLinkToDirectory(t *testing.T) {
 	symlink(t, "one", link)
 	first, again := openDir(t, link), openDir(t, link)
 	if !first.SameAs(again) {
-		t.Error("SameAs is false for the same directory")
+		t.Error("SameAs of the same directory = false, want true")
 	}
 	layouttest.Try(t, os.Remove(link))
 	symlink(t, "two", link)
 	if second := openDir(t, link); second.SameAs(first) {
-		t.Error("SameAs is true for two different directories")
+		t.Error("SameAs of two different directories = true, want false")
 	}
 }
 
@@ -181,10 +181,10 @@ func TestDirectoriesInPlaceOfFilesAreProblems(t *testing.T) {
 	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "y/index.json"), 0o755))
 	v := openDir(t, dir)
 	if _, err := v.Locate(t.Context(), "x", layer); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Locate of a directory in place of a blob: got %v", err)
+		t.Errorf("Locate of a directory in place of a blob: got %v, want an error other than ErrNotExist", err)
 	}
 	if _, problems := listLayouts(t, v); problems["y/index.json"].Kind != problem.Damaged {
-		t.Errorf("a directory in place of an index: got the problems %v", problems)
+		t.Errorf("a directory in place of y/index.json: got the problems %v, want one of kind damaged", problems)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestStampChangesWithEachWrite(t *testing.T) {
 	}
 	young := stamp()
 	if stamp().Same(young) {
-		t.Error("the stamp is settled although the file was just written")
+		t.Error("two stamps of a file that was just written are the same, want different ones")
 	}
 	data, err := os.ReadFile(index)
 	layouttest.Try(t, err)
@@ -236,11 +236,11 @@ func TestStampChangesWithEachWrite(t *testing.T) {
 		layouttest.Try(t, os.Chtimes(index, long, long))
 		before := stamp()
 		if !stamp().Same(before) {
-			t.Errorf("%s: the stamp changed without a write", name)
+			t.Errorf("%s: before the write, two stamps differ, want the same", name)
 		}
 		layouttest.Try(t, change())
 		if stamp().Same(before) {
-			t.Errorf("%s: the stamp did not change", name)
+			t.Errorf("%s: after the write, the stamp is the same as before, want a different one", name)
 		}
 	}
 }

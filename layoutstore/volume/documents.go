@@ -10,9 +10,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// documents contains the index.json files in an archive in a bucket. The cached index of the archive
-// contains them, too, so that a scan of a known archive sends no request. A document is in memory
-// from the loading of the index until it is first read. While the index is saved, all are in memory.
+// documents contains the index.json files in an archive in a bucket. The cached index of the
+// archive contains them, too, so that a scan of a known archive sends no request. A document is in
+// memory from the loading of the index until it is first read. While the index is being saved, all
+// documents are in memory.
 type documents struct {
 	mu    sync.Mutex
 	texts map[string]string // the content of each index.json, by the path of its layout in the archive
@@ -48,8 +49,8 @@ func (d *documents) set(texts map[string]string) {
 }
 
 // ReadDocuments reads the index.json of each layout in an archive in a bucket, if
-// [Archive.SaveIndex] needs them. If write is set, it also reads them if [Archive.WriteIndex] needs
-// them. It omits those that cannot be read.
+// [Archive.SaveIndex] needs these documents. If write is set, it also reads them if
+// [Archive.WriteIndex] needs them. It omits documents that cannot be read.
 func (a *Archive) ReadDocuments(ctx context.Context, write bool) {
 	isSaved := a.cachedIndex || a.saved.Load()
 	if a.set.beside == nil || !a.index.isComplete(a.set) || isSaved && !(write && a.needsIndexBeside()) {
