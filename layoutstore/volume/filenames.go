@@ -78,7 +78,8 @@ var (
 	awsName = regexp.MustCompile(`^(.+(?:\.tar|\.chunk))\.[0-9A-Fa-f]{8}$`)
 	digits  = regexp.MustCompile(`^[0-9]+$`)
 
-	// bundleFile matches the other files of a bundle, which are uploaded like archives.
+	// bundleFile matches the files of a bundle other than archives and chunks. Uploads give them
+	// temporary names, too.
 	bundleFile = regexp.MustCompile(`^(?:index\.json|oci-layout|[0-9a-f]{64}|[0-9a-f]{128}|.+\.(?:gostsum|sha256|ya?ml|json))$`)
 )
 

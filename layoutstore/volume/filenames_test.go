@@ -127,13 +127,13 @@ func TestClassifyFileNames(t *testing.T) {
 	} {
 		got := volume.ClassifyName(c.name)
 		if got.Kind != c.kind || got.Archive != c.archive || got.Unread != c.unread || !strings.Contains(got.Advice, c.advice) {
-			t.Errorf("ClassifyName(%q) is %+v, want %+v", c.name, got, c)
+			t.Errorf("ClassifyName(%q) = %+v, want %+v", c.name, got, c)
 		}
 		if known := got.Kind == volume.NameOther || got.Kind == volume.NameArchive || got.Kind == volume.NameChunk; known != (got.Reason == "") || known != (got.Advice == "") {
-			t.Errorf("ClassifyName(%q) has the reason %q and the advice %q", c.name, got.Reason, got.Advice)
+			t.Errorf("ClassifyName(%q): got the reason %q and the advice %q; want both empty: %v", c.name, got.Reason, got.Advice, known)
 		}
 		if archive, ok := volume.IsArchive(c.name); ok && !strings.HasPrefix(c.name, ".") && (archive != got.Archive || got.Kind != volume.NameArchive && got.Kind != volume.NameChunk) {
-			t.Errorf("ClassifyName(%q) is %+v, want an archive", c.name, got)
+			t.Errorf("ClassifyName(%q) = %+v, want an archive", c.name, got)
 		}
 	}
 }

@@ -35,8 +35,8 @@ func FuzzChunks(f *testing.F) {
 			compare(t, archive, data)
 			return
 		}
-		// An entry in the missing chunk, or after it, might have replaced an earlier entry. The
-		// scan cannot know that.
+		// The scan cannot know whether an entry in the missing chunk, or after it, replaced an
+		// earlier entry. So a located file may have the content of an earlier entry.
 		listing, err := archive.Layouts(t.Context())
 		layouttest.Try(t, err)
 		for _, l := range listing.Layouts {
@@ -48,15 +48,15 @@ func FuzzChunks(f *testing.F) {
 					continue
 				}
 				if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Contains(data, got) {
-					t.Errorf("%s in %q: got %d bytes that are not in the archive; error %v", d, l.Path, len(got), err)
+					t.Errorf("%s in %q: got %d bytes and the error %v, want bytes from the archive and no error", d, l.Path, len(got), err)
 				}
 			}
 		}
 	})
 }
 
-// The journal of a publication must only list files in its directory. After being written, it must
-// be read back unchanged.
+// The journal of a publication must only list files in its directory. If the journal is written and
+// read again, it must be unchanged.
 func FuzzPublication(f *testing.F) {
 	f.Add([]byte(`{"format":1,"staged":".layoutproxy-publication.0","place":[{"name":"a.tar"}],"remove":["b.tar"]}`))
 	f.Add([]byte(`{"format":1,"staged":".layoutproxy-publication.0","place":[{"name":"../a.tar"}]}`))
@@ -71,12 +71,12 @@ func FuzzPublication(f *testing.F) {
 		}
 		for _, name := range p.Remove {
 			if !filepath.IsLocal(name) {
-				t.Errorf("the journal was accepted although it removes %q", name)
+				t.Errorf("ReadPublication accepts a journal that removes %q, want an error", name)
 			}
 		}
 		for _, placed := range p.Place {
 			if !filepath.IsLocal(placed.Name) {
-				t.Errorf("the journal was accepted although it places %q", placed.Name)
+				t.Errorf("ReadPublication accepts a journal that places %q, want an error", placed.Name)
 			}
 		}
 		written, err := p.Encode()
@@ -85,7 +85,7 @@ func FuzzPublication(f *testing.F) {
 		again, err := volume.ReadPublication(dir)
 		layouttest.Try(t, err)
 		if twice, err := again.Encode(); err != nil || !bytes.Equal(twice, written) {
-			t.Errorf("the journal %q was read and written again as %q, error %v", written, twice, err)
+			t.Errorf("the journal %q was read and encoded again: got %q and the error %v, want the same journal", written, twice, err)
 		}
 		if files, err := volume.OpenFiles(dir); err == nil {
 			files.Close()

@@ -56,8 +56,8 @@ func (l *links) header(name string) string {
 	return name
 }
 
-// followLink finds the file to which a hard link leads, and the name in the header of that file.
-// refused is the reason if the link is refused, or empty.
+// followLink finds the file to which a hard link leads, and the name in the header of that file. If
+// the link is refused, refused is the reason. Otherwise, refused is empty.
 func (s *scan) followLink(h *tar.Header) (e tarEntry, header, refused string) {
 	if len(s.links.headers) >= maxLinks {
 		return tarEntry{}, "", fmt.Sprintf("one of more than %d hard links: tar --hard-dereference packs files instead of links", maxLinks)

@@ -58,7 +58,7 @@ func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 const (
 	// maxSpanProof is for an entry that spans several chunks, while the chain of headers is intact.
 	maxSpanProof = 4 << 20
-	// spanBudget is for all entries that span several chunks together.
+	// spanBudget is the total for all entries that span several chunks.
 	spanBudget = 64 << 20
 	// maxLastProof is for the last entry before a break in the chain of headers.
 	maxLastProof = 256 << 20
@@ -101,8 +101,8 @@ func (s *scan) refuseEntry(m scannedEntry, kind problem.Kind, reason string, aga
 	s.refused[m.entry.off] = p
 }
 
-// damagedEntries reports each damaged entry that was refused. Incomplete ones are covered by the
-// problem of the archive.
+// damagedEntries reports each damaged entry that was refused. The problem of the archive covers the
+// refused entries that are incomplete.
 func (s *scan) damagedEntries() {
 	for _, off := range slices.Sorted(maps.Keys(s.refused)) {
 		if p := s.refused[off]; p.Kind == problem.Damaged {

@@ -49,8 +49,8 @@ func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Arc
 	return openArchive(t, dir, "")
 }
 
-// After a cut, a scan may find zeros where it expects a header. They belong to a layer or to the
-// padding, and must not count as the end of the archive.
+// After a cut, a scan may find zeros where it expects a header. These zeros belong to a layer or to
+// the padding, and must not count as the end of the archive.
 func TestZerosAfterCutAreNotEndOfArchive(t *testing.T) {
 	index := layouttest.File("x/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))
 	first, cut := noise(1, 700), noise(2, 9000)
@@ -77,7 +77,7 @@ func TestZerosAfterCutAreNotEndOfArchive(t *testing.T) {
 			_, err := a.Locate(t.Context(), "x", digest.FromBytes(cut))
 			var lost *problem.Error
 			if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || lost.Problem.Chunks[0] != "chunk 0000" {
-				t.Errorf("Locate of the entry with the cut: got %v", err)
+				t.Errorf("Locate of the entry with the cut: got %v, want a problem that names chunk 0000 first", err)
 			}
 		})
 	}
@@ -92,12 +92,12 @@ func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
 		return
 	}
 	if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("the located blob has the wrong content (%d bytes), or the error is %v", len(got), err)
+		t.Errorf("located blob: got %d bytes and the error %v, want the %d bytes of the content", len(got), err, len(content))
 	}
 }
 
 // If a cut removes exactly the length of an entry, the chain of headers does not break. Then only
-// the content of the entry with the cut reveals it.
+// the content of the entry with the cut reveals the cut.
 func TestCutThatRemovesExactlyOneEntry(t *testing.T) {
 	cut, gone, last := noise(2, 9000), noise(3, 100), noise(4, 100)
 	a := cutShort(t, []layouttest.Entry{blobEntry(cut), blobEntry(gone), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}, 6000, 1024)
@@ -136,7 +136,7 @@ func TestEntryBeforeMissingHeader(t *testing.T) {
 		a := openArchive(t, dir, "")
 		got, _ := a.Problem()
 		if got.Kind != want.Kind || got.Chunk() != want.Chunk() || !strings.HasPrefix(got.Reason, want.Reason) {
-			t.Errorf("cut at offset %d: got the problem %+v", at, got)
+			t.Errorf("cut at offset %d: got the problem %+v, want one like %+v", at, got, want)
 		}
 		wantLocated(t, a, before)
 		wantLocated(t, a, last)
@@ -164,12 +164,13 @@ func TestOldCachedIndexIsNotUsed(t *testing.T) {
 	layouttest.WriteFile(t, kept[0], append(old, sum[:]...))
 	openArchive(t, dir, cache).SaveIndex(cache) // this replaces the old index, because the archive was opened without it
 	if now, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(now, index) {
-		t.Errorf("the old index was not replaced: %v", err)
+		t.Errorf("after SaveIndex, the cached index still has the old version, or reading it failed: %v; want the current index", err)
 	}
 }
 
-// If one of several chunks that may be cut short is much smaller than the others, the problem names
-// it. If all sizes differ, the problem names none of them.
+// If several chunks may be cut short and one of them is much smaller than the others, the problem
+// names this chunk as the most likely one. If all sizes differ, the problem names no chunk as the
+// most likely one.
 func TestProblemNamesMostLikelyChunk(t *testing.T) {
 	for name, c := range map[string]struct {
 		places []int64
@@ -213,17 +214,18 @@ func TestBlobRemovedBetweenTwoChunks(t *testing.T) {
 			case i < lost || i >= lost+3:
 				wantLocated(t, a, b)
 			case !errors.As(err, &gone) || !slices.Equal(gone.Problem.Chunks, []string{"chunk 0000"}):
-				t.Errorf("blob %d, with the blobs from %d on removed: got %v", i, lost, err)
+				t.Errorf("blob %d, with three blobs from %d on removed: got %v, want a problem that names chunk 0000", i, lost, err)
 			}
 		}
 	}
-	// A blob that was never in the archive must not make a chunk a suspect.
+	// If a blob was never in the archive, no chunk may be blamed for it, unless a chunk ends where
+	// the blob would have been.
 	a := whole(t, cutShort(t, entries, 5*1024+700, 0))
 	for i := range 30 {
 		d := digest.FromBytes(noise(uint64(1000+i), 10))
 		before, _ := slices.BinarySearchFunc(blobs, string(d), func(b []byte, d string) int { return strings.Compare(string(digest.FromBytes(b)), d) })
 		if _, err := a.Locate(t.Context(), "x", d); errors.As(err, new(*problem.Error)) != (before == 6) {
-			t.Errorf("a blob that was never in the archive, after %d blobs: got %v", before, err)
+			t.Errorf("Locate of a blob that was never in the archive, after %d blobs: got %v; want a problem: %v", before, err, before == 6)
 		}
 	}
 }

@@ -125,8 +125,8 @@ func encodeIndex(ix *tarIndex, documents map[string]string, head ...string) []by
 	return append(e.out, sum[:]...)
 }
 
-// isComplete reports whether the archive is complete and the index represents all of it. Any other
-// index is not stored, so the archive is scanned again next time.
+// isComplete reports whether the archive is complete and the index represents all of it. An
+// incomplete index is not stored, so the archive is scanned again next time.
 func (ix *tarIndex) isComplete(s Set) bool {
 	return !ix.unsure && ix.broken == nil && s.seams.missingText() == ""
 }
@@ -214,8 +214,8 @@ func (e *encoder) index(ix *tarIndex) {
 	}
 }
 
-// decoder reads what an encoder wrote. Whatever counts the input claims, it does not allocate more
-// memory than the input is long.
+// decoder reads what an encoder wrote. Whatever counts the input claims, a decoder allocates memory
+// only for items that fit into the rest of the input.
 type decoder struct {
 	rest []byte
 	bad  bool

@@ -14,12 +14,12 @@ import (
 )
 
 // These times limit how long an unused index stays in a cache. The time is shorter if the archive
-// of the index is gone, but not zero. Several servers may share a cache and have different archives
-// at one path, and an archive may be missing only for a moment.
+// of the index is gone, but not zero, because several servers may share a cache and have different
+// archives at one path. Also, an archive may be missing only for a moment.
 const (
 	maxUnused     = 90 * 24 * time.Hour
 	maxUnusedGone = 7 * 24 * time.Hour
-	// maxUnfinished is for a temporary file that a killed process has left.
+	// maxUnfinished is for a temporary file that a killed process has left behind.
 	maxUnfinished = 24 * time.Hour
 	// useEvery is how often the use of an index is recorded.
 	useEvery = 24 * time.Hour
@@ -31,7 +31,7 @@ var (
 	unfinishedName = regexp.MustCompile(`^\.tmp-[0-9]+$`)
 )
 
-// use records that the index of a set is used, in the modification time of its file.
+// use sets the modification time of a set's cached index, to record that the index was used.
 func (c Cache) use(s Set, now time.Time) {
 	file := c.file(s)
 	if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > useEvery {
@@ -39,9 +39,10 @@ func (c Cache) use(s Set, now time.Time) {
 	}
 }
 
-// Prune removes indexes that no process has used for 90 days. If the archive of an index is gone, 7 days are
-// enough. An archive is gone if it was directly in one of the directories dirs and is missing now. The caller
-// reads these directories anyway. Prune skips an index that cannot be removed.
+// Prune removes indexes that no process has used for 90 days. If the archive of an index is gone, 7
+// days are enough. An archive is gone if it was directly in one of the directories dirs and is
+// missing now. dirs must contain only directories that the caller reads anyway. Prune skips an
+// index that cannot be removed.
 func (c Cache) Prune(now time.Time, dirs []string) {
 	if c == "" {
 		return

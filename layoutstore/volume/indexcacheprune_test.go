@@ -29,7 +29,7 @@ func cacheIndex(t *testing.T, dir string, cache volume.Cache) string {
 			return filepath.Join(string(cache), e.Name())
 		}
 	}
-	t.Fatal("no index was cached")
+	t.Fatal("SaveIndex cached no index, want one")
 	return ""
 }
 
@@ -100,7 +100,7 @@ func TestPruneUnusedIndexes(t *testing.T) {
 			}
 			cache.Prune(time.Now(), read)
 			if pruned := !exists(index); pruned != test.wantPruned {
-				t.Errorf("pruned: %v", pruned)
+				t.Errorf("the index was pruned: %v, want %v", pruned, test.wantPruned)
 			}
 		})
 	}
@@ -123,7 +123,7 @@ func TestPruneKeepsOtherFiles(t *testing.T) {
 		age(t, file, 1000*day)
 		volume.Cache(cache).Prune(time.Now(), []string{dir, cache})
 		if exists(file) == ours {
-			t.Errorf("%s: it was created by layoutproxy: %v; only such files must be pruned", name, ours)
+			t.Errorf("%s was pruned: %v, want %v", name, !ours, ours)
 		}
 	}
 	// Prune also keeps links and directories whose name is that of an index, and the targets of the links.

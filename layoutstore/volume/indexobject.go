@@ -71,7 +71,7 @@ func (a *Archive) WriteIndex(ctx context.Context) error {
 	}
 	data := encodeIndex(a.index, a.documents.all(), objectIndexVersion, a.set.Name, a.set.identity)
 	_, err := to.Put(ctx, IndexKey(a.set.Name), bytes.NewReader(data), int64(len(data)), bucket.PutOptions{IfAbsent: b.Key == "", IfMatch: b.ETag})
-	if err == nil || errors.Is(err, bucket.ErrChanged) { // another process has just written the index
+	if err == nil || errors.Is(err, bucket.ErrChanged) { // ErrChanged means that another process has just written the index
 		a.written.Store(true)
 		return nil
 	}

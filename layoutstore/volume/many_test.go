@@ -50,7 +50,7 @@ func TestCostOfOpeningManyChunks(t *testing.T) {
 	}
 	whole, cut := costs(manyLayouts(t, n, 0)), costs(manyLayouts(t, n, chunks))
 	if more := cut - whole; more > 60*chunks {
-		t.Errorf("opening one file takes %.0f allocations, and opening %[3]d chunks takes %.0[2]f more", whole, more, chunks)
+		t.Errorf("opening one file takes %.0f allocations, and opening %[3]d chunks takes %.0[2]f more; want at most %[4]d more", whole, more, chunks, 60*chunks)
 	}
 }
 

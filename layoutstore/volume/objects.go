@@ -33,7 +33,7 @@ func OpenObjects(r bucket.Reader, archive string, beside ...string) *Objects {
 	return &Objects{reader: r, only: archive, beside: beside}
 }
 
-// List lists the bucket, for [Objects.Layouts] and for the archives that it returns. changed is
+// List lists the bucket. [Objects.Layouts] and the returned archives use this list. changed is
 // false if the objects are the same as in the last list. List fails with [ErrNoObject] if the place
 // is empty. It also fails if ctx ends or a request to the bucket fails.
 func (o *Objects) List(ctx context.Context) (found Found, changed bool, err error) {

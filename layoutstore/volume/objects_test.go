@@ -52,7 +52,7 @@ func openObjectArchive(t testing.TB, r bucket.Reader, cache volume.Cache) *volum
 	t.Helper()
 	found := findObjects(t, volume.OpenObjects(r, ""))
 	if len(found.Sets) != 1 || len(found.Problems) != 0 {
-		t.Fatalf("found the archives %v, want one; problems %v", found.Sets, found.Problems)
+		t.Fatalf("found the archives %v and the problems %v, want one archive and no problems", found.Sets, found.Problems)
 	}
 	a, err := volume.OpenArchive(t.Context(), found.Sets[0], cache)
 	layouttest.Try(t, err)
@@ -96,7 +96,7 @@ func TestObjectsImplementVolume(t *testing.T) {
 				s.ResetCounts()
 				a := whole(t, openObjectArchive(t, reader, cache))
 				if n := s.Counts(); n[buckettest.Get] != 0 {
-					t.Errorf("opening from a cached index sent the requests %v", n)
+					t.Errorf("opening from a cached index sent the requests %v, want no GET", n)
 				}
 				return a
 			})
@@ -127,7 +127,7 @@ func TestRequestsForArchiveAndBlob(t *testing.T) {
 	s.ResetCounts()
 	a := whole(t, openObjectArchive(t, s.Open(t, ""), ""))
 	if n := s.Counts(); n[buckettest.List] != 1 || n[buckettest.Get] > 20 || n[buckettest.Head] != 0 {
-		t.Errorf("reading 500 small and 4 large entries sent the requests %v", n)
+		t.Errorf("reading 500 small and 4 large entries sent the requests %v, want one list, at most 20 GETs and no HEAD", n)
 	}
 	s.ResetCounts()
 	where, err := a.Locate(t.Context(), "big", layers[1])
@@ -149,18 +149,18 @@ func TestListOfUnchangedObjects(t *testing.T) {
 	s.Write(t, "p/l/index.json", []byte("{}"))
 	o := volume.OpenObjects(s.Open(t, "p/"), "")
 	if _, changed, err := o.List(t.Context()); !changed || err != nil {
-		t.Fatalf("first list: changed is %t, error %v", changed, err)
+		t.Fatalf("first List: got changed = %t and the error %v, want true and nil", changed, err)
 	}
 	s.ResetCounts()
 	if _, changed, err := o.List(t.Context()); changed || err != nil {
-		t.Errorf("list of unchanged objects: changed is %t, error %v", changed, err)
+		t.Errorf("List of unchanged objects: got changed = %t and the error %v, want false and nil", changed, err)
 	}
 	if diff := cmp.Diff(map[buckettest.Operation]int{buckettest.List: 2}, s.Counts()); diff != "" {
 		t.Error(diff)
 	}
 	s.Write(t, "p/l/blobs/sha256/"+digest.FromString("x").Encoded(), []byte{2})
 	if _, changed, err := o.List(t.Context()); !changed || err != nil {
-		t.Errorf("list with a new object: changed is %t, error %v", changed, err)
+		t.Errorf("List with a new object: got changed = %t and the error %v, want true and nil", changed, err)
 	}
 }
 
@@ -191,7 +191,7 @@ func TestUnusualKeys(t *testing.T) {
 	for _, l := range listing.Layouts {
 		got = append(got, l.Path)
 		if data, err := l.Index.ReadAll(t.Context()); err != nil || !bytes.Equal(data, index) {
-			t.Errorf("index of %s: got %d bytes and the error %v", l.Path, len(data), err)
+			t.Errorf("index of %s: got %d bytes and the error %v, want the %d bytes of the index", l.Path, len(data), err, len(index))
 		}
 	}
 	if diff := cmp.Diff([]string{"modules/%2e%2e/z", "modules/größe", "modules/with space", "modules/x"}, got); diff != "" {
@@ -209,7 +209,7 @@ func TestUnusualKeys(t *testing.T) {
 	}
 	for _, layout := range []string{"modules//x", "modules/y", "modules/../x", "modules/./x", "/modules/x", "modules/x/"} {
 		if where, err := o.Locate(t.Context(), layout, layer); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Locate in %s: got %v and the error %v", layout, where, err)
+			t.Errorf("Locate in %s: got %v and the error %v, want ErrNotExist", layout, where, err)
 		}
 	}
 }
@@ -225,12 +225,12 @@ func TestUnusualETags(t *testing.T) {
 		where, err := volume.OpenObjects(r, "").Locate(t.Context(), ".", d)
 		layouttest.Try(t, err)
 		if _, o, ok := volume.ObjectOf(where); !ok || o.ETag != etag || o.Size != 5 || o.Key != r[1].Key {
-			t.Errorf("object with the ETag %q: got %+v, found: %t", etag, o, ok)
+			t.Errorf("object with the ETag %q: got %+v, %t; want the same ETag, 5 bytes and the key of the blob", etag, o, ok)
 		}
 	}
 }
 
-// An object that was replaced or removed is never read in its new state, even if that happens
+// If an object has changed or is gone, its new state is never read, even if the change happens
 // during a download.
 func TestChangedObjects(t *testing.T) {
 	d := digest.FromString("blob")
@@ -251,17 +251,17 @@ func TestChangedObjects(t *testing.T) {
 		change(s)
 		n, err := io.Copy(io.Discard, struct{ io.Reader }{r})
 		if n != 500 || !errors.Is(err, extent.ErrStale) || !strings.Contains(err.Error(), "s3://"+buckettest.Bucket+"/"+key) {
-			t.Errorf("%s during the download: got %d bytes and the error %v", name, n, err)
+			t.Errorf("object %s during the download: got %d bytes and the error %v, want 500 and ErrStale", name, n, err)
 		}
 		r.Close()
 		if _, err := where.Open(t.Context()); !errors.Is(err, extent.ErrStale) {
-			t.Errorf("%s before the download: got the error %v", name, err)
+			t.Errorf("object %s before the download: got the error %v, want ErrStale", name, err)
 		}
 	}
 }
 
 // If the bucket is unreachable, an object never looks missing. The error keeps its kind, so that
-// callers can distinguish it.
+// callers can distinguish an outage from a missing object.
 func TestUnreachableBucketIsNotMissingObject(t *testing.T) {
 	s := buckettest.Start(t)
 	d := digest.FromString("blob")
@@ -280,12 +280,12 @@ func TestUnreachableBucketIsNotMissingObject(t *testing.T) {
 	}
 	s.Fail(nil)
 	if data, err := where.ReadAll(t.Context()); err != nil || string(data) != "blob" {
-		t.Errorf("after the outage: read %q with the error %v", data, err)
+		t.Errorf("after the outage: read %q with the error %v, want the content blob and no error", data, err)
 	}
 }
 
-// An index beside an archive is used instead of reading the headers, but only if it belongs to
-// exactly these objects. A wrong index is ignored and replaced.
+// An index beside an archive is used instead of reading the headers, but only if it was made from
+// exactly the same objects. A wrong index is ignored and replaced.
 func TestIndexBesideAnArchive(t *testing.T) {
 	for name, cut := range map[string]func(t *testing.T, file string){"archive": func(*testing.T, string) {}, "chunks": splitting(3000)} {
 		t.Run(name, func(t *testing.T) {
@@ -311,14 +311,14 @@ func TestIndexBesideAnArchive(t *testing.T) {
 				where, err := a.Locate(t.Context(), "a", layer)
 				layouttest.Try(t, err)
 				if data, err := where.ReadAll(t.Context()); err != nil || digest.FromBytes(data) != layer {
-					t.Errorf("%s: got %d bytes and the error %v", what, len(data), err)
+					t.Errorf("%s: got %d bytes and the error %v, want the content of the layer", what, len(data), err)
 				}
 				s.ResetCounts()
 				if err := a.WriteIndex(t.Context()); err != nil {
 					t.Errorf("%s: %v", what, err)
 				}
 				if n := s.Counts()[buckettest.Put]; (n == 1) != cold || n > 1 {
-					t.Errorf("%s: WriteIndex wrote the index %d times", what, n)
+					t.Errorf("%s: WriteIndex wrote the index %d times; want it written once: %v", what, n, cold)
 				}
 				return a
 			}
@@ -348,7 +348,7 @@ func TestIndexIsNotWritten(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, dir, "")
 	if err := openObjectArchive(t, struct{ bucket.Reader }{s.Open(t, "")}, "").WriteIndex(t.Context()); err == nil {
-		t.Error("WriteIndex succeeds for a read-only bucket")
+		t.Error("WriteIndex in a read-only bucket: got no error, want one")
 	}
 	a := openObjectArchive(t, s.Open(t, ""), "")
 	s.Unreachable()
@@ -358,7 +358,7 @@ func TestIndexIsNotWritten(t *testing.T) {
 	s.Fail(nil)
 	s.Write(t, "a.tar", s.Read(t, "a.tar")[:600])
 	if err := openObjectArchive(t, s.Open(t, ""), "").WriteIndex(t.Context()); err != nil {
-		t.Errorf("an index was written for an incomplete archive, or the error is %v", err)
+		t.Errorf("WriteIndex of an incomplete archive: got the error %v, want nil", err)
 	}
 	if keys := s.Keys(t, "."); len(keys) > 0 {
 		t.Errorf("written: %v", keys)

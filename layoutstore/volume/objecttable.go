@@ -308,7 +308,8 @@ func (t *tableReader) finish() *objectTable {
 	return table
 }
 
-// inBlobs reports whether a path is in the directory blobs of a layout. A layout inside of it does not count.
+// inBlobs reports whether path p is in the directory blobs of a layout. A layout at such a path is
+// not served.
 func (t *tableReader) inBlobs(p string) bool {
 	for at := p; ; {
 		i := strings.LastIndex("/"+at, "/blobs/")

@@ -49,8 +49,8 @@ func proofResultOf(right bool) proofResult {
 }
 
 // read passes n bytes of the archive to the function use, starting at offset off. It passes them
-// piece by piece, until use returns false. It does not move the scan. It fails if ctx ends or the
-// files cannot be read.
+// piece by piece, until use returns false. It leaves the position of the scan unchanged. It fails
+// if ctx ends or the files cannot be read.
 func (s *scan) read(ctx context.Context, off, n int64, use func([]byte) bool) error {
 	pos := s.window.pos
 	defer func() { s.window.pos = pos }()

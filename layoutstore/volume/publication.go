@@ -26,8 +26,9 @@ const PublicationFile = ".layoutproxy-publication"
 // Publication is the content of a PublicationFile. It lists the files in a directory that change together.
 type Publication struct {
 	Format int `json:"format"`
-	// Staged is the directory with the new files, beside the journal. Each file has the same path in
-	// it as in the bundle directory. If a file is missing in it, the file has been moved into place.
+	// Staged is the directory with the new files, beside the journal. Each file has the same path
+	// in Staged as in the bundle directory. If a file is missing in Staged, it has been moved into
+	// place.
 	Staged string          `json:"staged"`
 	Place  []PublishedFile `json:"place"`
 	// Remove contains old files that new files with other names replace.
@@ -231,7 +232,7 @@ func (v *view) at(name string) string {
 
 func (v *view) hides(name string) bool { return v != nil && v.removed[name] }
 
-// names returns the names of all files directly in the directory.
+// names returns the names of all files that a reader sees directly in the directory.
 func (v *view) names(entries []fs.DirEntry) []string {
 	var all []string
 	for _, e := range entries {
@@ -282,8 +283,8 @@ func (f *Files) Close() error { return f.root.Close() }
 // Names returns the names of the files, sorted.
 func (f *Files) Names() []string { return f.names }
 
-// At returns where a file is, relative to the directory. ok is false if a new file with another
-// name replaces it.
+// At returns where a file is, relative to the directory. ok is false if a new file with a different
+// name replaces the file.
 func (f *Files) At(name string) (at string, ok bool) {
 	return filepath.FromSlash(f.view.at(filepath.ToSlash(name))), !f.view.hides(filepath.ToSlash(name))
 }

@@ -49,10 +49,10 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 	layouttest.Try(t, err)
 	defer files.Close()
 	if at, ok := files.At("b.tar"); !ok || at != filepath.Join(volume.StagedDir(1), "b.tar") {
-		t.Errorf("b.tar: got the path %q, ok is %v", at, ok)
+		t.Errorf("At(b.tar) = %q, %v; want the staged path, true", at, ok)
 	}
 	if _, err := files.Stat("c.tar.gostsum"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Stat of a file to remove: got %v", err)
+		t.Errorf("Stat of a file to remove: got %v, want ErrNotExist", err)
 	}
 	if got := layouts(t, dir); len(got.Layouts) != 1 || got.Layouts[0].Path != "app" || len(got.Problems) > 0 {
 		t.Errorf("%+v", got)
@@ -89,15 +89,15 @@ func TestMarksShowPublications(t *testing.T) {
 	layouttest.Try(t, os.Chtimes(dir, past, past))
 	before := volume.MarkOf(dir)
 	if again := volume.MarkOf(dir); !before.Same(again) || !before.Quiet(again) {
-		t.Error("the marks differ although nothing has changed")
+		t.Error("two marks differ although nothing has changed between them, want the same marks")
 	}
 	publish(t, dir, volume.Publication{Staged: volume.StagedDir(1)})
 	if during := volume.MarkOf(dir); before.Same(during) {
-		t.Error("the marks are the same although a publication has begun")
+		t.Error("the marks are the same although a publication has begun between them, want different marks")
 	}
 	layouttest.Try(t, os.Remove(filepath.Join(dir, volume.PublicationFile)))
 	if after := volume.MarkOf(dir); !before.Same(after) || before.Quiet(after) {
-		t.Error("the marks are the same although a publication has begun and ended")
+		t.Error("a publication has begun and ended between two marks: want Same = true and Quiet = false")
 	}
 }
 
@@ -108,7 +108,7 @@ func refused(t *testing.T, dir, reason string) {
 		t.Errorf("archives: %v", err)
 	}
 	if err := volume.CheckPublication(dir); !errors.As(err, &unfinished) {
-		t.Errorf("writing the publication failed: %v", err)
+		t.Errorf("CheckPublication: got %v, want an UnfinishedError", err)
 	}
 	got := layouts(t, dir)
 	if len(got.Layouts) != 0 || len(got.Problems) != 1 || got.Problems[0].Kind != problem.Incomplete {

@@ -51,8 +51,8 @@ func kindOfFile(mode fs.FileMode) string {
 }
 
 // skipFile reports whether to skip a file because it is neither an archive nor a chunk that can be
-// read. If the file looks like one, skipFile adds a problem. A directory, or a link to one, belongs
-// to the tree, whatever its name is.
+// read. If the file looks like an archive or a chunk, skipFile adds a problem. It adds none for a
+// directory or a link to one, which belongs to the tree, whatever its name is.
 func (f *finder) skipFile(name string) bool {
 	class := ClassifyName(name)
 	if strings.HasPrefix(name, ".") || class.Kind == NameOther || class.Kind == NameUpload && !class.Unread {

@@ -80,7 +80,8 @@ func sparseEntries(version, name string, all []piece, size int, stored []byte) [
 	return []layouttest.Entry{extended, {Header: tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/x", Mode: 0o644, Format: tar.FormatUSTAR}, Body: body}}
 }
 
-// oldSparse returns an old GNU sparse entry. The header contains four pieces, and each further block 21.
+// oldSparse returns an old GNU sparse entry. The header contains four pieces, and each further
+// block contains 21.
 func oldSparse(name string, all []piece, size int, stored []byte) layouttest.Entry {
 	table := func(n int) (text string) {
 		for ; n > 0 && len(all) > 0; n-- {
@@ -126,15 +127,15 @@ func TestSparseEntries(t *testing.T) {
 				}
 				if err == nil {
 					if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, stored) {
-						t.Errorf("read %d of %d bytes with the error %v", len(got), len(stored), err)
+						t.Errorf("sparse entry without holes: read %d of %d bytes with the error %v, want all bytes and no error", len(got), len(stored), err)
 					}
 				}
 				if where, err = a.Locate(t.Context(), "a", digestOf("next")); err != nil || where.Size() != 4 {
-					t.Errorf("the entry after the sparse one: got %v and the error %v", where, err)
+					t.Errorf("Locate of the entry after the sparse one: got %v and the error %v, want 4 bytes and no error", where, err)
 				}
 			})
 			if t.Failed() {
-				t.Fatalf("with seed %d, version %s, holes %v: %v", seed, version, holes, all)
+				t.Fatalf("the errors above are from seed %d, version %s, holes: %v, pieces %v; want no errors", seed, version, holes, all)
 			}
 		}
 	}
@@ -157,13 +158,13 @@ func TestSparseEntryCutShort(t *testing.T) {
 		layouttest.WriteFile(t, filepath.Join(dir, "a.tar.0001.chunk"), data[at+100:at+700])
 		a := openArchive(t, dir, "")
 		if p, ok := a.Problem(); !ok {
-			t.Errorf("%s: the archive counts as complete, or has the wrong problem: %v", version, p)
+			t.Errorf("%s: Problem() = %v, false; want a problem", version, p)
 		}
 		if where, err := a.Locate(t.Context(), "a", digestOf("before")); err != nil || where.Size() != 6 {
-			t.Errorf("%s: the entry before the sparse one: got %v and the error %v", version, where, err)
+			t.Errorf("%s: Locate of the entry before the sparse one: got %v and the error %v, want 6 bytes and no error", version, where, err)
 		}
 		if where, err := a.Locate(t.Context(), "a", digestOf(string(stored))); err == nil {
-			t.Errorf("%s: the sparse entry is served from %v", version, where)
+			t.Errorf("%s: Locate of the sparse entry: got %v, want an error", version, where)
 		}
 	}
 }

@@ -49,8 +49,8 @@ type tarIndex struct {
 
 type tarLayout struct {
 	path string
-	// first is the number of the layout's index.json among the entries of all layouts. Its blobs
-	// follow. It is set only if the index was cached.
+	// first is the number of the layout's index.json among the entries of all layouts. The numbers
+	// of its blobs follow. first is set only if the index was cached.
 	first int
 	// index is the entry of index.json, or zero if there is none.
 	index tarEntry

@@ -43,8 +43,8 @@ type scanLayout struct {
 }
 
 // scanTar reads the headers of an archive one after the other: each header leads to the next. It
-// stops at the first header that cannot be read, and never searches for one. It fails if ctx ends
-// or the files cannot be read.
+// stops at the first header that cannot be read, and never searches for a later one. It fails if
+// ctx ends or the files cannot be read.
 func scanTar(ctx context.Context, set Set) (*tarIndex, error) {
 	w := newWindow(ctx, set.list())
 	defer w.Close()
@@ -166,7 +166,7 @@ func (s *scan) readEnd(ctx context.Context, next int64) (*problem.Problem, error
 // compressed returns advice if the archive is compressed, and otherwise the empty string.
 func (s *scan) compressed() string {
 	if s.seams != nil && !s.seams.between(0, 6).isEmpty() {
-		return "" // the first chunk is too short to tell
+		return "" // the first chunk is too short to contain the first six bytes
 	}
 	var magic [6]byte
 	n, _ := io.ReadFull(s.window, magic[:])

@@ -123,8 +123,8 @@ func (s *scan) isHeader(at int64) (bool, error) {
 	return err == nil && (want == plain || want == signed), nil
 }
 
-// trailingChunks finds the chunks after the end of the archive. partEnd is the offset at which the
-// chunk that contains this end ends. chunks and bytes are the names and the total size of later
+// trailingChunks finds the chunks after the end of the archive. partEnd is the offset of the end of
+// the chunk in which the archive ends. chunks and bytes are the names and the total size of later
 // chunks, except chunks before offset found. begins is set if a chunk begins at found.
 func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chunks []string, bytes int64) {
 	var off int64

@@ -35,16 +35,18 @@ type Volume interface {
 	// Layouts scans for layouts. It fails only if ctx ends, or with an error for which IsExhausted
 	// is true. A file that cannot be read is a problem in the listing.
 	Layouts(ctx context.Context) (Listing, error)
-	// Locate locates a blob in a layout. If the blob is missing, the error is fs.ErrNotExist. If it is
-	// known which chunk to copy again, a *problem.Error wraps that. If ctx ends, Locate returns its cause,
-	// which does not mean that the blob is missing. Other errors come from the file system or the bucket.
+	// Locate locates a blob in a layout. If the blob is missing, the error is fs.ErrNotExist. If it
+	// is known which chunk to copy again, a *problem.Error wraps fs.ErrNotExist. If ctx ends,
+	// Locate returns its cause, which does not mean that the blob is missing. Other errors come
+	// from the file system or the bucket.
 	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
 	// Blobs lists the digests of the blobs in a layout, in byte order. It takes the digests from
-	// the names of files, whatever the index says and the files contain. It omits files with other
-	// names. A missing layout has no blobs. Blobs fails if ctx ends or the files cannot be listed.
+	// the names of files, whatever the index says, and whatever the files contain. It omits files
+	// whose names are not digests. A missing layout has no blobs. Blobs fails if ctx ends or the
+	// files cannot be listed.
 	Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
-	// Where returns where a layout is, for use in a message. That is a path in the file system. If
-	// the path leads to an archive, entry is the path in the archive.
+	// Where returns where a layout is, for use in a message. path is a path in the file system, or
+	// a place in a bucket. If it leads to an archive, entry is the path in the archive.
 	Where(layout string) (path, entry string)
 	// String returns the path of the volume as the user gave it.
 	String() string
@@ -53,8 +55,8 @@ type Volume interface {
 // Cached is a Volume that can locate a blob without waiting for a disk.
 type Cached interface {
 	Volume
-	// LocateCached returns where a blob is stored if it exists and has size bytes. Whether it does
-	// is known only after opening it. If LocateCached does not know where the blob is, it returns
+	// LocateCached returns where a blob is stored if it exists and has size bytes. Only opening the
+	// blob shows whether that is true. If LocateCached does not know where the blob is, it returns
 	// nil. See [extent.List.OpenCachedAt].
 	LocateCached(layout string, d digest.Digest, size int64) extent.List
 }

@@ -26,7 +26,7 @@ type window struct {
 	list   extent.List
 	starts []int64 // the offset in the archive at which each extent of the list begins
 	size   int64
-	file   extent.File // the file from which open was opened
+	file   extent.File // the file that open reads
 	open   *os.File
 	buf    []byte
 	from   int64 // the offset in the archive at which buf begins
@@ -57,7 +57,7 @@ func (w *window) Read(p []byte) (int, error) {
 }
 
 // fill fills the window from pos up to the end of the extent at most. It finds the extent with a
-// binary search, because an archive may have as many chunks as entries.
+// binary search, because an archive may have very many chunks.
 func (w *window) fill() (err error) {
 	// If several extents begin at pos, all but the last are empty.
 	i := sort.Search(len(w.starts), func(i int) bool { return w.starts[i] > w.pos }) - 1

@@ -55,19 +55,19 @@ func digests(t *testing.T, a *volume.Archive) map[string]int {
 	sound := map[string]int{}
 	for _, l := range listing.Layouts {
 		if index, err := l.Index.ReadAll(t.Context()); err != nil || !bytes.HasPrefix(index, []byte(`{"schemaVersion": 2`)) {
-			t.Errorf("index of %s: got %.100q and the error %v", l.Path, index, err)
+			t.Errorf("index of %s: got %.100q and the error %v, want an index of schema version 2", l.Path, index, err)
 		}
 		blobs, err := a.Blobs(context.Background(), l.Path)
 		layouttest.Try(t, err)
 		for _, d := range blobs {
 			where, err := a.Locate(t.Context(), l.Path, d)
 			if err != nil {
-				t.Errorf("%s in %s: got the error %v", d, l.Path, err)
+				t.Errorf("Locate of %s in %s: got the error %v, want nil", d, l.Path, err)
 				continue
 			}
 			data, err := where.ReadAll(t.Context())
 			if err != nil || d.Algorithm().FromBytes(data) != d {
-				t.Errorf("%s in %s: read %d bytes with the error %v", d, l.Path, len(data), err)
+				t.Errorf("%s in %s: read %d bytes with the error %v, want the content with this digest", d, l.Path, len(data), err)
 				continue
 			}
 			sound[l.Path]++
@@ -108,7 +108,8 @@ func TestArchivesOfOtherTools(t *testing.T) {
 	}
 }
 
-// A hard link leads to the file that had the name when the link was written. It never leads to a later entry.
+// A hard link leads to the file that had the name of the target when the link was written. It never
+// leads to a later entry.
 func TestHardLinksLeadToEarlierFiles(t *testing.T) {
 	blob := "blobs/sha256/" + sumOf("abc")
 	file := func(name, body string) entry { return entry{name: name, body: body} }

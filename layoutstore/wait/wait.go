@@ -62,7 +62,7 @@ type call[T any] struct {
 
 // Do returns the result of do. If the call of an earlier caller is still running, Do returns the
 // result of that call. The context of do ends when no caller is waiting any more. If do still does
-// not return, the next call starts only when it has returned, so at most one goroutine hangs. If
+// not return, the next call starts only when do has returned, so at most one goroutine hangs. If
 // ctx ends, Do returns its cause. Other errors come from do.
 func (f *Flight[T]) Do(ctx context.Context, do func(context.Context) (T, error)) (T, error) {
 	var none T

@@ -24,7 +24,7 @@ func TestForReturnsWhenContextEnds(t *testing.T) {
 	release, late := make(chan struct{}), make(chan int)
 	v, err := wait.For(endedContext(), func() (int, error) { <-release; return 2, nil }, func(v int) { late <- v })
 	if v != 0 || !errors.Is(err, errEnough) {
-		t.Errorf("For with a call that hangs: got %d and the error %v", v, err)
+		t.Errorf("For with a call that hangs: got %d and the error %v, want 0 and the cause of the context", v, err)
 	}
 	close(release)
 	if v := <-late; v != 2 {
@@ -57,13 +57,13 @@ func TestFlightSharesCall(t *testing.T) {
 	all.Wait()
 	for i, v := range results {
 		if v != 1 {
-			t.Errorf("caller %d: got the result %d", i, v)
+			t.Errorf("caller %d: got the result %d, want 1", i, v)
 		}
 	}
 }
 
-// If a call hangs after all callers have left, the next caller waits until it returns. Only then
-// does it start a new call.
+// If a call hangs after all callers have left, the next caller waits until that call returns. Only
+// then does this caller start a new call.
 func TestFlightAfterCancelledCall(t *testing.T) {
 	var f wait.Flight[string]
 	started, release := make(chan struct{}), make(chan struct{})
@@ -83,7 +83,7 @@ func TestFlightAfterCancelledCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := f.Do(endedContext(), func(context.Context) (string, error) {
-		t.Error("a second call was started while the first was running")
+		t.Error("a second call was started while the first was running, want it to wait")
 		return "", nil
 	}); !errors.Is(err, errEnough) {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func New(options Options) *Watcher {
 	return w
 }
 
-// open opens the system's event queue. The caller must hold the lock.
+// open opens the system's event queue. The caller must hold mu, except in New.
 func (w *Watcher) open() {
 	if w.fs, w.failure = fsnotify.NewWatcher(); w.failure != nil {
 		w.fs, w.failure = nil, fmt.Errorf("watching the file system: %w", w.failure)
@@ -162,7 +162,7 @@ func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err erro
 }
 
 // Again requests a signal after the time d. If a signal is already requested for an earlier time,
-// only that one is given. Its receiver must call Again if it still needs a later one.
+// only that one is given. The receiver must call Again if it still needs a later signal.
 func (w *Watcher) Again(d time.Duration) {
 	due := time.Now().Add(d)
 	for {
@@ -225,7 +225,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		defer t.Stop()
 		tick = t.C
 	}
-	// due and later fire when a signal for events or a requested signal is due.
+	// due fires when a signal for events is due, and later fires when a requested signal is due.
 	var due, later <-chan time.Time
 	// first is the time of the first event since the last signal.
 	var first time.Time

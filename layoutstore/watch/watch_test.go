@@ -40,7 +40,7 @@ func wait(t *testing.T, signals <-chan struct{}, what string) {
 	select {
 	case <-signals:
 	case <-time.After(patience):
-		t.Fatalf("no signal for %s", what)
+		t.Fatalf("got no signal for %s, want one", what)
 	}
 }
 
@@ -95,8 +95,8 @@ func TestWatchSinglePath(t *testing.T) {
 	layouttest.Try(t, os.Symlink("two", link+".new"))
 	select {
 	case <-signals:
-		t.Error("a change of another file gave a signal")
-	case <-time.After(500 * time.Millisecond): // this is longer than the watcher collects changes
+		t.Error("a change of a file that is not watched gave a signal, want none")
+	case <-time.After(500 * time.Millisecond): // this is longer than the time quiet
 	}
 	layouttest.Try(t, os.Rename(link+".new", link))
 	wait(t, signals, "a replaced link")
@@ -145,7 +145,7 @@ func TestWatchMissingDirectory(t *testing.T) {
 	}
 	w.Watch([]string{"/proc/self/environ/x"}, nil)
 	if err := w.Failure(); err == nil {
-		t.Error("Failure is nil although a directory cannot be watched")
+		t.Error("Failure() = nil with a directory that cannot be watched, want an error")
 	}
 }
 
@@ -157,12 +157,12 @@ func TestWatchWithoutEventQueue(t *testing.T) {
 	defer restore()
 	w, signals := run(t, time.Millisecond)
 	if w.Watch([]string{dir}, nil) || w.Failure() == nil {
-		t.Errorf("watching works although no file descriptor is free: %v", w.Failure())
+		t.Errorf("Watch without a free file descriptor: it succeeded, or Failure() = %v; want false and an error", w.Failure())
 	}
 	wait(t, signals, "tick")
 	restore()
 	if !w.Watch([]string{dir}, nil) || w.Failure() != nil {
-		t.Errorf("watching fails although file descriptors are free: %v", w.Failure())
+		t.Errorf("Watch with free file descriptors: it failed, or Failure() = %v; want true and nil", w.Failure())
 	}
 }
 
@@ -173,7 +173,7 @@ func TestEventQueueOpenedLate(t *testing.T) {
 	failure := w.Failure()
 	restore()
 	if failure == nil {
-		t.Fatal("watching works although no file descriptor is free")
+		t.Fatal("New without a free file descriptor: Failure() = nil, want an error")
 	}
 	w.Watch([]string{dir}, nil)
 	for len(signals) > 0 {

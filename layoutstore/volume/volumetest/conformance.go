@@ -64,7 +64,7 @@ func blobsOf(t *testing.T, dir string) []digest.Digest {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "blobs", "*", "*"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no blobs below %s: %v", dir, err)
+		t.Fatalf("found no blobs below %s (error %v), want some", dir, err)
 	}
 	var all []digest.Digest
 	for _, f := range files {
@@ -114,7 +114,7 @@ func indexes(t *testing.T, open Open) {
 			t.Errorf("index of %s: got %d bytes and the error %v, want %d bytes", l.Path, len(got), err, len(want))
 		}
 		if l.Stamp.ID == "" {
-			t.Errorf("%s has no stamp", l.Path)
+			t.Errorf("the index of %s has no stamp, want one", l.Path)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func blobs(t *testing.T, open Open) {
 func lists(t *testing.T, open Open) {
 	tree, have := build(t)
 	l := tree.Layout("install")
-	extra := l.Blob("application/octet-stream", []byte("no index names this")).Digest
+	extra := l.Blob("application/octet-stream", []byte("no index refers to this")).Digest
 	have["install"] = append(have["install"], extra)
 	for _, name := range []string{"notes.txt", ".hidden", extra.Encoded() + ".tmp", extra.Encoded()[:10]} {
 		if err := os.WriteFile(filepath.Join(l.Dir(), "blobs", "sha256", name), nil, 0o644); err != nil {
@@ -151,7 +151,7 @@ func lists(t *testing.T, open Open) {
 	}
 	for _, path := range []string{"modules/y", "modules", "install/blobs"} {
 		if got, err := v.Blobs(t.Context(), path); len(got) > 0 || err != nil {
-			t.Errorf("Blobs of %s, which is not a layout: got %v and the error %v", path, got, err)
+			t.Errorf("Blobs of %s, which is not a layout: got %v and the error %v, want neither", path, got, err)
 		}
 	}
 }
@@ -166,7 +166,7 @@ func check(t *testing.T, v volume.Volume, layout string, d digest.Digest) {
 	}
 	got, err := where.ReadAll(t.Context())
 	if err != nil || d.Algorithm().FromBytes(got) != d {
-		t.Errorf("%s in %s: got the wrong content (%d bytes), or the error %v", d, layout, len(got), err)
+		t.Errorf("%s in %s: got %d bytes and the error %v, want the content with this digest", d, layout, len(got), err)
 	}
 }
 
@@ -200,7 +200,7 @@ func hidden(t *testing.T, open Open) {
 	}
 	for _, path := range paths(list(t, open(t, tree))) {
 		if path == ".tmp/modules/x" || path == "modules/.old" {
-			t.Errorf("the file %s was read", path)
+			t.Errorf("Layouts lists %s, want no path with a name that begins with a dot", path)
 		}
 	}
 }
