@@ -89,7 +89,7 @@ func TestStrayChunkWithHighNumber(t *testing.T) {
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
 	wantServed(t, opened, contentOf(t, tree), all)
 	found := allProblems(t, opened)
-	const want = "chunks 0001 to 0006 are missing; chunk 0008 is missing; chunks 0010 to 999998 are missing; or the chunks behind it are left from another archive: this one ends in chunk 0000"
+	const want = "chunks 0001 to 0006 are missing; chunk 0008 is missing; chunks 0010 to 999998 are missing; or the archive ends in chunk 0000, and the later chunks are left over from a longer archive"
 	if len(found) != 1 || found[0].Reason != want || found[0].Kind != layoutstore.Incomplete {
 		t.Errorf("%v", found)
 	}

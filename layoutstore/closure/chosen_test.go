@@ -122,8 +122,7 @@ func TestTagsListedOnceOverTwoPaths(t *testing.T) {
 	}
 }
 
-// If any descriptor requires a blob, the blob is required, even if other descriptors make it
-// optional.
+// If any descriptor requires a blob, the blob is required, even if other descriptors make it optional.
 func TestBlobRequiredByOneDescriptor(t *testing.T) {
 	layer := blob("layer")
 	foreign := layer

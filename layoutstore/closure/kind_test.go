@@ -20,7 +20,6 @@ func fieldsOf() map[string]string {
 	return map[string]string{"config": d, "layers": "[" + d + "]", "manifests": "[" + strings.Replace(d, "application/x", specs.MediaTypeImageManifest, 1) + "]", "blobs": "[" + d + "]"}
 }
 
-// kinds maps each kind of manifest to its media types.
 func kinds() map[string][]string {
 	return map[string][]string{
 		"image":    {specs.MediaTypeImageManifest, closure.DockerManifest},

@@ -1,11 +1,10 @@
 // Package discovery makes discovery images. A discovery tag shows that a module, package or plugin
 // exists, and refers to such an image.
 //
-// A Deckhouse cluster lists the tags of <root>/modules and similar repositories. So each directory
-// below such a repository is also a tag in it ([Names]), and each tag needs an image ([New]). The
-// d8 program pushes random bytes as the image. [New] always returns the same bytes for a name, on
-// every machine and in every version. So the server, list and push use the same image, and a second
-// push sends nothing.
+// A Deckhouse cluster lists the tags of <root>/modules and similar repositories. So each directory below such
+// a repository is also a tag in it ([Names]), and each tag needs an image ([New]). The d8 program pushes
+// random bytes as the image. [New] always returns the same bytes for a name, on every machine and in every
+// version. So the server, list and push use the same image, and a second push sends nothing.
 //
 // An image is a linux/amd64 OCI image (image-spec 1.1) with one empty layer. It is dated 1970 and
 // labelled with its name.

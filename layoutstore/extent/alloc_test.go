@@ -4,8 +4,7 @@ import (
 	"testing"
 )
 
-// Opening a list with one file makes only one more allocation than opening the file itself: the one
-// for the section.
+// Opening a list makes one allocation more than opening its only file: the one for the section.
 func TestAllocationsWhenOpeningOneFile(t *testing.T) {
 	f := write(t, numbered(9))
 	l := List{{File: f, Off: 1, Len: 5}}

@@ -23,8 +23,7 @@ type joined struct {
 	size int64
 	pos  int64
 
-	// until is the offset at which the caller will stop reading, if the caller starts at a lower
-	// offset.
+	// until is the offset at which the caller will stop reading, if the caller starts at a lower offset.
 	until int64
 	// open is the open extent, or nil.
 	open section

@@ -22,8 +22,7 @@ type objectSection struct {
 	mu sync.Mutex
 	// pos is the offset in the section.
 	pos int64
-	// until is the offset at which the caller will stop reading, if the caller starts at a lower
-	// offset.
+	// until is the offset at which the caller will stop reading, if the caller starts at a lower offset.
 	until int64
 	body  io.ReadCloser
 	// at is the offset in the section of the next byte that body returns.

@@ -41,8 +41,7 @@ type once struct {
 // window is a run of bytes in a file.
 type window struct{ off, len int64 }
 
-// windowSize is the number of bytes that are checked at once, and dropped from the page cache at
-// once.
+// windowSize is the number of bytes that are checked at once, and dropped from the page cache at once.
 const windowSize = 1 << 20
 
 // maxPage is the size in bytes of the largest memory pages that cache files.

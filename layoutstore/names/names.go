@@ -6,10 +6,9 @@
 // name of a chunk. [BlobPath] and [ParseBlobPath] convert between a digest and its path in a
 // layout. [ReferrersTag] and [IsDigestTag] are for tags that are made from a digest.
 //
-// The grammars are from the OCI distribution specification 1.1 ("Pulling manifests"). go-digest
-// checks digests. This package checks names byte by byte instead of with regular expressions,
-// because it checks names for every request and every index entry. Fuzz tests compare the results
-// with distribution/reference.
+// The grammars are from the OCI distribution specification 1.1 ("Pulling manifests"). go-digest checks
+// digests. This package checks names byte by byte instead of with regular expressions, because it checks
+// names for every request and every index entry. Fuzz tests compare the results with distribution/reference.
 package names
 
 import (

@@ -8,8 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 )
 
-// Same must give the same result if its arguments are swapped. A platform with an operating system
-// and an architecture must equal itself.
+// Same must give the same result if its arguments are swapped. A complete platform equals itself.
 func FuzzSame(f *testing.F) {
 	f.Add("linux", "arm64", "", "linux", "aarch64", "v8")
 	f.Add("linux", "arm", "7", "LINUX", "armhf", "")

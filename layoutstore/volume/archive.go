@@ -101,7 +101,7 @@ func (a *Archive) Problem() (p problem.Problem, ok bool) {
 	switch {
 	case a.index.broken == nil:
 		end, _ := a.set.seams.at(a.index.end - 1)
-		p.Reason = fmt.Sprintf("%s; or the chunks behind it are left from another archive: this one ends in %s", missing, chunkLabel(end))
+		p.Reason = fmt.Sprintf("%s; or the archive ends in %s, and the later chunks are left over from a longer archive", missing, chunkLabel(end))
 	case p.Reason == "": // the headers end because the chunk is missing
 		p.Reason = missing
 	default:

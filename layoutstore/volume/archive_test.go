@@ -24,7 +24,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
 )
 
-// openArchive opens the only archive in dir.
 func openArchive(t testing.TB, dir string, cache volume.Cache) *volume.Archive {
 	t.Helper()
 	found, err := volume.FindArchives(dir)
@@ -251,8 +250,7 @@ func faulty(f *testing.F) []byte {
 	return data
 }
 
-// handmade returns an archive with one entry of each kind that a scan refuses, and with a few legal
-// ones.
+// handmade returns an archive with one entry of each kind that a scan refuses, and with a few legal ones.
 func handmade(f *testing.F) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

@@ -176,7 +176,7 @@ func (f *finder) addChunk(c chunk) {
 	}
 	var err error
 	if c.number, err = strconv.Atoi(digits); err != nil || c.number >= maxChunks {
-		f.report(problem.Damaged, c.name, fmt.Errorf("not a number of a chunk: %s", digits))
+		f.report(problem.Damaged, c.name, fmt.Errorf("illegal chunk number %s: it must be below %d", digits, maxChunks))
 		return
 	}
 	f.chunks[archive] = append(f.chunks[archive], c)

@@ -88,10 +88,9 @@ func findChunk(sizes []int64, off int64) (chunk int, at int64) {
 	return 0, off
 }
 
-// smallest returns a chunk that is smaller than all other chunks by more than these differ from
-// each other. The last chunk does not count. Unless at least two other chunks have exactly the same
-// size, the difference must also exceed a third of the next chunk's size, or the largest difference
-// between chunks of d8.
+// smallest returns a chunk that is smaller than all other chunks by more than these differ from each other.
+// The last chunk does not count. Unless at least two other chunks have exactly the same size, the difference
+// must also exceed a third of the next chunk's size, or the largest difference between chunks of d8.
 func TestSmallestChunkOfSet(t *testing.T) {
 	everySet([]int64{0, 89, 90, 100, 101, 200, 2 << 20, 3 << 20}, func(sizes []int64, s *seams) {
 		for i := range sizes {
@@ -266,10 +265,10 @@ func TestFindArchivesAndChunks(t *testing.T) {
 	if want := []string{"b.tar", "c.tar", "e.tar", "f.tar", "g.tar"}; !slices.Equal(names, want) {
 		t.Errorf("%q", names)
 	}
-	twice := " conflict: %[1]s.tar.0000.chunk has the same number, and is read"
+	twice := " conflict: %[1]s.tar.0000.chunk has the same number, and is read instead"
 	both := " conflict: its chunks (1) are in the same directory and are not read: remove the archive or the chunks"
-	if want := []string{"a.tar.1000000.chunk damaged: not a number of a chunk: 1000000", "b.tar.00000.chunk" + fmt.Sprintf(twice, "b"), "c.tar" + both,
-		"d.tar.99999999999999999999.chunk damaged: not a number of a chunk: 99999999999999999999", "f.tar.00000.chunk" + fmt.Sprintf(twice, "f"), "g.tar" + both}; !slices.Equal(problems, want) {
+	if want := []string{"a.tar.1000000.chunk damaged: illegal chunk number 1000000: it must be below 1000000", "b.tar.00000.chunk" + fmt.Sprintf(twice, "b"), "c.tar" + both,
+		"d.tar.99999999999999999999.chunk damaged: illegal chunk number 99999999999999999999: it must be below 1000000", "f.tar.00000.chunk" + fmt.Sprintf(twice, "f"), "g.tar" + both}; !slices.Equal(problems, want) {
 		t.Errorf("%s", strings.Join(problems, "\n"))
 	}
 	if e := found.Sets[2].seams; !slices.Equal(e.missing, []indexRange{{0, 999_998}}) || len(found.Sets[1].files) != 1 || found.Sets[1].Chunked {
@@ -416,7 +415,7 @@ func TestChunkSetEndsEarly(t *testing.T) {
 		"a small last chunk": {[]int64{100, 150}, nil, indexRange{0, -1}, []string{"chunk 0001", behindLast},
 			"the set ends early, after chunk 0001: chunk 0001 is cut short, or chunks behind it are missing: how; copy chunk 0001 or the chunks behind it again"},
 		"a last chunk as large as the others": {[]int64{100, 200}, nil, indexRange{0, -1}, []string{"chunk 0002", "chunk 0001"},
-			"chunk 0002 is missing, or the one before it is cut short (chunk 0001): how"},
+			"chunk 0002 is missing, or chunk 0001 is cut short: how"},
 		"a last chunk as large as the others, which are suspects": {[]int64{100, 200, 300}, nil, indexRange{1, 1}, []string{"chunk 0003", "chunk 0001", "chunk 0002"},
 			"chunk 0003 is missing, or chunk 0001 or chunk 0002 is cut short: how"},
 		"an empty last chunk": {[]int64{100, 200, 200}, nil, indexRange{0, -1}, []string{"chunk 0001", "chunk 0002", behindLast},
@@ -451,17 +450,17 @@ func TestEndOfChunkSet(t *testing.T) {
 		reason  string // the reason of the problem; empty if there is none
 	}{
 		"little padding":                                  {rightBlob(size), make([]byte, maxTrailingPadding), []int64{next}, ""},
-		"much padding":                                    {rightBlob(size), make([]byte, maxTrailingPadding+1), []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
-		"bytes":                                           {rightBlob(size), early, []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
+		"much padding":                                    {rightBlob(size), make([]byte, maxTrailingPadding+1), []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy chunk 0000 again"},
+		"bytes":                                           {rightBlob(size), early, []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy chunk 0000 again"},
 		"data in a further chunk":                         {rightBlob(size), early, []int64{next, next + 1024}, ""}, // the data is left over from a longer set
 		"data follows, cut in an intact entry":            {rightBlob(size), early, []int64{2000}, ""},
 		"data follows, cut before the entry":              {wrongBlob(size), early, []int64{1024}, ""},
-		"no data follows, cut in a damaged entry":         {wrongBlob(size), nil, []int64{2000}, "chunk 0000 is cut short: the end of the archive is at byte 2608 of chunk 0001, too early; copy the chunk again"},
-		"no data follows, cut in the entry's header":      {wrongBlob(size), nil, []int64{1025}, "chunk 0000 is cut short: the end of the archive is at byte 3583 of chunk 0001, too early; copy the chunk again"},
+		"no data follows, cut in a damaged entry":         {wrongBlob(size), nil, []int64{2000}, "chunk 0000 is cut short: the end of the archive is at byte 2608 of chunk 0001, too early; copy chunk 0000 again"},
+		"no data follows, cut in the entry's header":      {wrongBlob(size), nil, []int64{1025}, "chunk 0000 is cut short: the end of the archive is at byte 3583 of chunk 0001, too early; copy chunk 0000 again"},
 		"no data follows, cut in an entry without digest": {layouttest.File("x/other", make([]byte, size)), nil, []int64{2000}, ""},
 		"data follows, cut behind the end":                {wrongBlob(size), early, []int64{next + 1}, ""},
 		"cut before the entry and behind it":              {wrongBlob(size), nil, []int64{1024, next}, ""},
-		"data follows, three chunks are suspects":         {layouttest.File("x/other", make([]byte, size)), early, []int64{2000, 2100, 4200}, "chunk 0000, chunk 0001 or chunk 0002 is cut short, most likely chunk 0001, the smallest: the end of the archive is at byte 408 of chunk 0003, too early; copy the chunk again"},
+		"data follows, three chunks are suspects":         {layouttest.File("x/other", make([]byte, size)), early, []int64{2000, 2100, 4200}, "chunk 0000, chunk 0001 or chunk 0002 is cut short, most likely chunk 0001, the smallest: the end of the archive is at byte 408 of chunk 0003, too early; copy chunk 0001 or chunk 0000 or chunk 0002 again"},
 	} {
 		s, all := scanned(t, []layouttest.Entry{rightBlob(10), c.entry}, c.padding, c.places...)
 		s.last = all[1]

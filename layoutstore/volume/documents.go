@@ -10,10 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// documents contains the index.json files in an archive in a bucket. The cached index of the
-// archive contains them, too, so that a scan of a known archive sends no request. A document is in
-// memory from the loading of the index until it is first read. While the index is being saved, all
-// documents are in memory.
+// documents contains the index.json files in an archive in a bucket. The cached index of the archive contains
+// them, too, so that a scan of a known archive sends no request. A document is in memory from the loading of
+// the index until it is first read. While the index is being saved, all documents are in memory.
 type documents struct {
 	mu    sync.Mutex
 	texts map[string]string // the content of each index.json, by the path of its layout in the archive

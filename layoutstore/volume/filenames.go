@@ -188,7 +188,7 @@ func classifyCompressed(name string) (NameClass, bool) {
 	}
 	if m := compressedPart.FindStringSubmatch(name); m != nil && !noPart.MatchString(name) {
 		return skippedClass(NameCompressed, m[1]+".tar", "a part of a compressed archive",
-			fmt.Sprintf("join its parts, then unpack them to %s", m[1]+".tar")), true
+			fmt.Sprintf("join the parts of the archive, then unpack the result to %s", m[1]+".tar")), true
 	}
 	return NameClass{}, false
 }
@@ -210,10 +210,10 @@ func classifyForeign(name string) (NameClass, bool) {
 		stem := name[:len(name)-len(m[2])]
 		to := m[1] + ".tar"
 		return skippedClass(NameForeign, to, "a part or a copy of an archive, named by another tool",
-			fmt.Sprintf("join the parts: cat %s > %s, or rename it if it is the whole archive", shellQuote(stem)+partPattern(m[2]), shellQuote(to))), true
+			fmt.Sprintf("join the parts: cat %s > %s, or rename the file if it is the whole archive", shellQuote(stem)+partPattern(m[2]), shellQuote(to))), true
 	}
 	if m := oddChunk.FindStringSubmatch(name); m != nil {
-		return skippedClass(NameForeign, m[1]+".tar", "a chunk whose name is not NAME.tar.NNNN.chunk", "rename it: NNNN is its number among the chunks, from 0000 on"), true
+		return skippedClass(NameForeign, m[1]+".tar", "a chunk whose name is not NAME.tar.NNNN.chunk", "rename the file: NNNN is the number of the chunk, starting at 0000"), true
 	}
 	return NameClass{}, false
 }

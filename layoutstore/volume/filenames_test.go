@@ -69,9 +69,9 @@ func TestClassifyFileNames(t *testing.T) {
 		{"b.tar.lz4", volume.NameCompressed, "b.tar", true, "unlz4 b.tar.lz4"},
 		{"b.tar.lz", volume.NameCompressed, "b.tar", true, "lzip -d b.tar.lz"},
 		{"b.tar.0000.chunk.gz", volume.NameCompressed, "b.tar", true, "gunzip b.tar.0000.chunk.gz"},
-		{"b.tar.gz.aa", volume.NameCompressed, "b.tar", true, "join its parts"},
-		{"b.tgz.001", volume.NameCompressed, "b.tar", true, "join its parts"},
-		{"b.tar.gz.0000.chunk", volume.NameCompressed, "b.tar", true, "join its parts"},
+		{"b.tar.gz.aa", volume.NameCompressed, "b.tar", true, "join the parts"},
+		{"b.tgz.001", volume.NameCompressed, "b.tar", true, "join the parts"},
+		{"b.tar.gz.0000.chunk", volume.NameCompressed, "b.tar", true, "join the parts"},
 		{"b.tar.gpg", volume.NameForeign, "b.tar", true, "decrypt"},
 		{"b.tar.gz.age", volume.NameForeign, "b.tar", true, "decrypt"},
 

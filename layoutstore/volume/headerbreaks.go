@@ -125,10 +125,10 @@ func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*pr
 	where := fmt.Sprintf("no header at byte %d, which is byte %d of %s%s: nothing behind it is read", next, at, chunkLabel(chunk), cause)
 	if suspects.isEmpty() {
 		s.copyAgain = []string{chunkLabel(chunk)}
-		return unreadProblem(problem.Damaged, s.copyAgain, "%s is damaged: %s; copy the chunk again", chunkLabel(chunk), where), nil
+		return unreadProblem(problem.Damaged, s.copyAgain, "%[1]s is damaged: %[2]s; copy %[1]s again", chunkLabel(chunk), where), nil
 	}
 	s.copyAgain = s.suspectNames(suspects)
-	return unreadProblem(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy the chunk again", s.seams.cutShort(suspects), chunkLabel(chunk), where), nil
+	return unreadProblem(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy these chunks again", s.seams.cutShort(suspects), chunkLabel(chunk), where), nil
 }
 
 // suspectNames returns the names of the chunks to copy again, with the most likely one first.
@@ -191,11 +191,7 @@ func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem
 	}
 	next := chunkLabel(last + 1)
 	s.copyAgain = append([]string{next}, names...)
-	text := fmt.Sprintf("%s is missing, or the one before it is cut short (%s)", next, chunkLabel(last))
-	if short.from < last {
-		text = next + " is missing, or " + x.cutShort(short)
-	}
-	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: %s", text, how)
+	return unreadProblem(problem.Incomplete, s.copyAgain, "%s is missing, or %s: %s", next, x.cutShort(short), how)
 }
 
 // checkEnd checks that the two empty blocks at offset next are the end of the archive. After a cut,
@@ -225,7 +221,8 @@ func (s *scan) checkEnd(ctx context.Context, next int64) (*problem.Problem, erro
 	}
 	chunk, at := s.seams.at(next)
 	s.copyAgain = s.suspectNames(suspects)
-	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: the end of the archive is at byte %d of %s, too early; copy the chunk again", s.seams.cutShort(suspects), at, chunkLabel(chunk)), nil
+	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: the end of the archive is at byte %d of %s, too early; copy %s again",
+		s.seams.cutShort(suspects), at, chunkLabel(chunk), strings.Join(s.copyAgain, " or ")), nil
 }
 
 // maxTrailingPadding is how many bytes of zeros may follow the end of an archive. tar pads an

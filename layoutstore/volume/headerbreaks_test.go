@@ -83,7 +83,6 @@ func TestZerosAfterCutAreNotEndOfArchive(t *testing.T) {
 	}
 }
 
-// wantLocated checks that an archive contains a blob with the given content.
 func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
 	t.Helper()
 	where, err := a.Locate(t.Context(), "x", digest.FromBytes(content))
@@ -168,9 +167,8 @@ func TestOldCachedIndexIsNotUsed(t *testing.T) {
 	}
 }
 
-// If several chunks may be cut short and one of them is much smaller than the others, the problem
-// names this chunk as the most likely one. If all sizes differ, the problem names no chunk as the
-// most likely one.
+// If several chunks may be cut short and one of them is much smaller than the others, the problem names this
+// chunk as the most likely one. If all sizes differ, the problem names no chunk as the most likely one.
 func TestProblemNamesMostLikelyChunk(t *testing.T) {
 	for name, c := range map[string]struct {
 		places []int64

@@ -39,10 +39,9 @@ func (c Cache) use(s Set, now time.Time) {
 	}
 }
 
-// Prune removes indexes that no process has used for 90 days. If the archive of an index is gone, 7
-// days are enough. An archive is gone if it was directly in one of the directories dirs and is
-// missing now. dirs must contain only directories that the caller reads anyway. Prune skips an
-// index that cannot be removed.
+// Prune removes indexes that no process has used for 90 days. If the archive of an index is gone, 7 days are
+// enough. An archive is gone if it was directly in one of the directories dirs and is missing now. dirs must
+// contain only directories that the caller reads anyway. Prune skips an index that cannot be removed.
 func (c Cache) Prune(now time.Time, dirs []string) {
 	if c == "" {
 		return

@@ -29,7 +29,6 @@ func manyLayouts(t testing.TB, n, chunks int) (dir string) {
 	return dir
 }
 
-// list opens the archive in dir and lists its layouts.
 func list(t testing.TB, dir string) int {
 	t.Helper()
 	listing, err := openArchive(t, dir, "").Layouts(context.Background())

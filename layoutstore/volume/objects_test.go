@@ -22,7 +22,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
 )
 
-// upload uploads the files in a directory to a prefix of the bucket.
 func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -47,7 +46,6 @@ func findObjects(t testing.TB, o *volume.Objects) volume.Found {
 	return found
 }
 
-// openObjectArchive opens the only archive in a place.
 func openObjectArchive(t testing.TB, r bucket.Reader, cache volume.Cache) *volume.Archive {
 	t.Helper()
 	found := findObjects(t, volume.OpenObjects(r, ""))

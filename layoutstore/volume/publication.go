@@ -26,9 +26,8 @@ const PublicationFile = ".layoutproxy-publication"
 // Publication is the content of a PublicationFile. It lists the files in a directory that change together.
 type Publication struct {
 	Format int `json:"format"`
-	// Staged is the directory with the new files, beside the journal. Each file has the same path
-	// in Staged as in the bundle directory. If a file is missing in Staged, it has been moved into
-	// place.
+	// Staged is the directory with the new files, beside the journal. Each file has the same path in Staged
+	// as in the bundle directory. If a file is missing in Staged, it has been moved into place.
 	Staged string          `json:"staged"`
 	Place  []PublishedFile `json:"place"`
 	// Remove contains old files that new files with other names replace.

@@ -29,7 +29,7 @@ func (c NameClass) skipReason(mode fs.FileMode) error {
 	case !c.looksLikeArchive():
 		return nil
 	case mode&fs.ModeSymlink != 0:
-		return errors.New("a link: links to archives are not read: name its target as a source, or put the file itself here")
+		return errors.New("a link: links to archives are not read: give the target of the link as a source, or put the file itself here")
 	case !mode.IsRegular():
 		return fmt.Errorf("%s, where a file is expected: remove it, and put the file itself here", kindOfFile(mode))
 	case c.Unread:

@@ -15,7 +15,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// piece is a run of data in a sparse file.
 type piece struct{ off, n int }
 
 // pieces returns the data of a file of about 1500 bytes, and the pieces that are stored. If holes

@@ -7,11 +7,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// StampOf returns a text that identifies the content of the files in a list. For files, it contains
-// sizes, modification times and inodes. It ignores the change time, which also changes when a hard
-// link is added. For an object, it contains the state in the last list of the bucket, because an
-// object is only ever read in that state. If ctx ends, StampOf returns its cause. Other errors come
-// from opening the files.
+// StampOf returns a text that identifies the content of the files in a list. For files, it contains sizes,
+// modification times and inodes. It ignores the change time, which also changes when a hard link is added.
+// For an object, it contains the state in the last list of the bucket, because an object is only ever read in
+// that state. If ctx ends, StampOf returns its cause. Other errors come from opening the files.
 func StampOf(ctx context.Context, where extent.List) (string, error) {
 	var all strings.Builder
 	for _, e := range where {

@@ -40,10 +40,9 @@ type Volume interface {
 	// Locate returns its cause, which does not mean that the blob is missing. Other errors come
 	// from the file system or the bucket.
 	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
-	// Blobs lists the digests of the blobs in a layout, in byte order. It takes the digests from
-	// the names of files, whatever the index says, and whatever the files contain. It omits files
-	// whose names are not digests. A missing layout has no blobs. Blobs fails if ctx ends or the
-	// files cannot be listed.
+	// Blobs lists the digests of the blobs in a layout, in byte order. It takes the digests from the names of
+	// files, whatever the index says, and whatever the files contain. It omits files whose names are not
+	// digests. A missing layout has no blobs. Blobs fails if ctx ends or the files cannot be listed.
 	Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
 	// Where returns where a layout is, for use in a message. path is a path in the file system, or
 	// a place in a bucket. If it leads to an archive, entry is the path in the archive.

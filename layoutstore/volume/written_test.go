@@ -118,7 +118,6 @@ func TestHardLinksLeadToEarlierFiles(t *testing.T) {
 		entries []entry
 		// want contains the content of the blob, by layout.
 		want map[string]string
-		// refused contains the names of the refused entries.
 		refused []string
 	}{
 		"another name":             {[]entry{file("elsewhere", "abc"), link("a/"+blob, "elsewhere")}, map[string]string{"a": "abc"}, nil},

@@ -9,9 +9,8 @@ import (
 // maxLinks is the maximum number of links to follow, because links may form a circle.
 const maxLinks = 40
 
-// links returns all paths at which a change may make p lead to a different file. These are p itself
-// and each link on the way to its target. For example, Kubernetes replaces a link far above a
-// mounted file.
+// links returns all paths at which a change may make p lead to a different file. These are p itself and each
+// link on the way to its target. For example, Kubernetes replaces a link far above a mounted file.
 func links(p string) []string {
 	found := []string{filepath.Clean(p)}
 	abs, err := filepath.Abs(p)

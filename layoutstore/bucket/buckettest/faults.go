@@ -16,8 +16,7 @@ type Fault struct {
 	// Cut closes the connection after CutAfter bytes of the response body.
 	Cut      bool
 	CutAfter int64
-	// Pause is called once CutAfter bytes of the response body are sent. The response continues
-	// when Pause returns.
+	// Pause is called once CutAfter bytes of the body are sent. The response continues when Pause returns.
 	Pause func()
 	// Then is called before the store gets the request, for example to change an object or to end a context.
 	Then func()

@@ -49,8 +49,7 @@ func (p *place) putParts(ctx context.Context, key string, body io.Reader, size i
 	return p.complete(ctx, key, id, parts, size, expected, options)
 }
 
-// readEnd checks that body is at its end. A reader that verifies a digest reports a mismatch only
-// at the end.
+// readEnd checks that body is at its end. A reader that verifies a digest reports a mismatch only at the end.
 func readEnd(body io.Reader) error {
 	var rest [1]byte
 	switch n, err := io.ReadFull(body, rest[:]); {

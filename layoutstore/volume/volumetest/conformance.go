@@ -156,7 +156,6 @@ func lists(t *testing.T, open Open) {
 	}
 }
 
-// check locates and reads a blob, and verifies its digest.
 func check(t *testing.T, v volume.Volume, layout string, d digest.Digest) {
 	t.Helper()
 	where, err := v.Locate(t.Context(), layout, d)
