@@ -117,7 +117,7 @@ func TestHardLinksLeadToEarlierFiles(t *testing.T) {
 	for name, c := range map[string]struct {
 		entries []entry
 		// want contains the content of the blob, by layout.
-		want map[string]string
+		want    map[string]string
 		refused []string
 	}{
 		"another name":             {[]entry{file("elsewhere", "abc"), link("a/"+blob, "elsewhere")}, map[string]string{"a": "abc"}, nil},
