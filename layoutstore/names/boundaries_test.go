@@ -6,7 +6,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// For each range of bytes in the grammar, the first and the last byte are valid, and the bytes just
+// For each range of bytes in the grammar, the first and the last byte are valid. The bytes just
 // outside of the range are not.
 func TestBoundariesOfByteRangesInNames(t *testing.T) {
 	for s, want := range map[string]struct{ repository, tag bool }{

@@ -79,8 +79,8 @@ func ReferrersTag(d digest.Digest) string {
 	return algorithm[:min(maxTagAlgorithm, len(algorithm))] + "-" + encoded[:min(maxTagEncoded, len(encoded))]
 }
 
-// IsDigestTag reports whether a tag is made from a digest. Such a tag is either that of a list of
-// referrers (see [ReferrersTag]), or has a suffix such as .sig, .att or .sbom and comes from cosign.
+// IsDigestTag reports whether a tag is made from a digest. Such a tag refers to a list of referrers
+// (see [ReferrersTag]), or it comes from cosign and has a suffix such as .sig, .att or .sbom.
 func IsDigestTag(tag string) bool {
 	algorithm, rest, ok := strings.Cut(tag, "-")
 	encoded, _, _ := strings.Cut(rest, ".")

@@ -78,8 +78,9 @@ func (a *Archive) trackChecks() {
 	a.checked = make(bitSet, (n+31)/32)
 }
 
-// SaveIndex stores the index in the cache, unless it comes from there or the archive is incomplete. Call it
-// when no client is waiting, because writing a file takes longer than reading the headers of a small archive.
+// SaveIndex stores the index in the cache, unless the index comes from the cache or the archive is
+// incomplete. Call it when no client is waiting, because writing a file takes longer than reading
+// the headers of a small archive.
 func (a *Archive) SaveIndex(cache Cache) {
 	if !a.cachedIndex && a.saved.CompareAndSwap(false, true) {
 		cache.store(a.set, a.index, a.documents.all())
@@ -89,7 +90,7 @@ func (a *Archive) SaveIndex(cache Cache) {
 }
 
 // Problem returns why the archive is incomplete. ok is false if it is complete. The reason first
-// names missing chunks, and then what is wrong with the others. The problem has no path.
+// names missing chunks, and then what is wrong with the other chunks. The problem has no path.
 func (a *Archive) Problem() (p problem.Problem, ok bool) {
 	missing := a.set.seams.missingText()
 	if a.index.broken != nil {

@@ -30,8 +30,8 @@ func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
 	// because the user gave the directory, and the name in it has no slash.
 	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))
 	if err != nil {
-		// The name may be a link to another name in the directory. If it is not, this call fails
-		// and returns the reason.
+		// The name may be a link to a file in the same directory. Otherwise, this call fails and
+		// returns the reason.
 		file, err = plainfile.OpenInDir(f.dir, f.name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -70,7 +70,7 @@ func (f *archiveFile) unchanged(file *os.File, info fs.FileInfo) (*os.File, erro
 	return file, nil
 }
 
-// Check implements extent.Checker. It ignores the change time, which also changes when another file
+// Check implements extent.Checker. It ignores the change time, which also changes when a new file
 // is renamed over the open file.
 func (f *archiveFile) Check(info fs.FileInfo) error {
 	if info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime()) {

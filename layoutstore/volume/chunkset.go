@@ -206,7 +206,8 @@ func (s *seams) findSmallest() smallest {
 // after the write that fills it (deckhouse-cli, docs/mirror-bundle-layout.md §4.3).
 const chunkSlice = 512 << 10
 
-// cutShort returns a message that one of the chunks is cut short. It names the most likely one.
+// cutShort returns a message that one of the chunks is cut short. If one chunk is the most likely,
+// the message names it.
 func (s *seams) cutShort(r indexRange) string {
 	text := r.describe("cut short")
 	if i, ok := s.smallest(r); ok && r.from < r.to {

@@ -88,9 +88,9 @@ func findChunk(sizes []int64, off int64) (chunk int, at int64) {
 	return 0, off
 }
 
-// smallest returns a chunk that is smaller than all other chunks by more than these differ from each other.
-// The last chunk does not count. Unless at least two other chunks have exactly the same size, the difference
-// must also exceed a third of the next chunk's size, or the largest difference between chunks of d8.
+// smallest returns a chunk that is smaller than all other chunks by more than these differ from
+// each other. The last chunk does not count. If these differ at all, or if there is only one, the
+// difference must also exceed a third of the next larger chunk, or reach 512 KiB.
 func TestSmallestChunkOfSet(t *testing.T) {
 	everySet([]int64{0, 89, 90, 100, 101, 200, 2 << 20, 3 << 20}, func(sizes []int64, s *seams) {
 		for i := range sizes {

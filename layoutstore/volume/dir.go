@@ -138,8 +138,8 @@ type blobFile struct {
 }
 
 // withDirectory calls do with the blob's open directory and the blob's name. If that fails, it
-// calls do with the volume's root and the path. The directory may have been replaced since it was
-// opened, or the blob may be a link to another place in the tree.
+// calls do with the volume's root and the path. The second call is needed if the directory was
+// replaced after it was opened, or if the blob is a link to a file elsewhere in the tree.
 func (f *blobFile) withDirectory(do func(root *os.Root, name string) error) error {
 	if shared := f.vol.blobs.take(f.vol.root, f.dir); shared != nil {
 		err := do(shared.root, f.name)

@@ -51,7 +51,8 @@ func (s Set) firstFile() string {
 	return absolute(s.files[0].File.String())
 }
 
-// maxIndexFile limits, in bytes, the size of a cached index. Larger ones are not read. No archive needs more.
+// maxIndexFile limits, in bytes, the size of a cached index. A larger index is not read. No archive
+// needs more.
 const maxIndexFile = 1 << 30
 
 // load returns the cached index of the files in s, in their current state. It returns false if there is none.

@@ -13,9 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// These times limit how long an unused index stays in a cache. The time is shorter if the archive
-// of the index is gone, but not zero, because several servers may share a cache and have different
-// archives at one path. Also, an archive may be missing only for a moment.
+// These times limit how long an unused index stays in a cache. The time is shorter, but not zero,
+// if the archive of the index is gone. A second server may share the cache and have its own archive
+// at this path, or the archive may be missing only for a moment.
 const (
 	maxUnused     = 90 * 24 * time.Hour
 	maxUnusedGone = 7 * 24 * time.Hour

@@ -23,7 +23,7 @@ func IndexKey(archive string) string { return "." + archive + ".index" }
 // does not name the bucket. So it is also valid for a copy of the archive with the same ETags.
 const objectIndexVersion = "layoutproxy object index 1\n"
 
-// maxIndexObject limits, in bytes, the size of an index beside an archive. Larger ones are not read.
+// maxIndexObject limits, in bytes, the size of an index beside an archive. A larger index is not read.
 const maxIndexObject = 256 << 20
 
 // loadBeside returns the index beside the archive. It returns nil if there is none for the

@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// If very many files look like archives, only the first are listed. The last problem says that
-// there are more.
+// If more than 1000 files look like archives, only the first 1000 are listed. The last problem says
+// that there are more.
 func TestManySkippedFilesAreLimited(t *testing.T) {
 	const most = 1000
 	dir := t.TempDir()

@@ -142,7 +142,7 @@ func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chu
 	return partEnd, begins, chunks, bytes
 }
 
-// formatNames lists names in a message. If there are many, it lists only the first ones and the last.
+// formatNames lists names in a message. If there are more than 20, it lists only the first 19 and the last.
 func formatNames(names []string) string {
 	const most = 20
 	if n := len(names) - most; n > 0 {

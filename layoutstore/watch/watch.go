@@ -25,7 +25,7 @@ import (
 
 // Options configures a Watcher.
 type Options struct {
-	// Tick is the time between signals if there are no events. 0 means that only events cause signals.
+	// Tick is the time between the signals that are given even without events. 0 means no such signals.
 	Tick time.Duration
 	// Changed is called for each signal, to scan for changes. The next signal waits until Changed returns.
 	Changed func(context.Context)

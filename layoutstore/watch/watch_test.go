@@ -150,7 +150,7 @@ func TestWatchMissingDirectory(t *testing.T) {
 }
 
 // If the system refuses an event queue, or file descriptors run out, changes are noticed at the
-// tick. Once there is a queue, they are noticed by events.
+// tick. Once there is a queue, changes are noticed at once.
 func TestWatchWithoutEventQueue(t *testing.T) {
 	dir := t.TempDir()
 	restore := layouttest.LimitFiles(t, 0)
