@@ -18,7 +18,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long a test waits for an event that must happen.
 const patience = 30 * time.Second
 
-// run runs a watcher. It returns the watcher and the channel of its signals.
 func run(t *testing.T, tick time.Duration) (*watch.Watcher, <-chan struct{}) {
 	t.Helper()
 	signals := make(chan struct{}, 1000)
