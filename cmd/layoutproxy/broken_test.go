@@ -56,7 +56,7 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 		"last chunk truncated": {
 			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Truncate(chunks[3], 1000)) },
 			chunk:  "chunk 0003", never: "chunk 0004", image: "deckhouse/ee/release-channel:v1.70.1",
-			read: "platform.tar cannot be read to its end, because of chunk 0002 or chunk 0003 or the chunks behind it: its tags are unknown. ",
+			read: "platform.tar cannot be read to its end, because of chunk 0002 or chunk 0003 or any later chunks: its tags are unknown. ",
 		},
 		"archive truncated": {
 			damage: func(t *testing.T, chunks []string) {

@@ -233,7 +233,7 @@ func (s *seams) missingText() string {
 		all = append(all, fmt.Sprintf("%s %s missing", r, verb))
 	}
 	if more := len(s.missing) - maxRanges; more > 0 {
-		all = append(all, fmt.Sprintf("and %d more ranges are", more))
+		all = append(all, fmt.Sprintf("and %d more ranges of chunks are missing", more))
 	}
 	return strings.Join(all, "; ")
 }

@@ -115,14 +115,14 @@ func (s *scan) damagedEntries() {
 // of headers leads.
 func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*problem.Problem, error) {
 	if s.seams == nil {
-		return unreadProblem(problem.Damaged, nil, "no header at byte %d%s: nothing behind it is read", next, cause), nil
+		return unreadProblem(problem.Damaged, nil, "no header at byte %d%s: nothing after this byte is read", next, cause), nil
 	}
 	suspects, err := s.checkLastEntry(ctx, s.window.pos)
 	if err != nil {
 		return nil, err
 	}
 	chunk, at := s.seams.at(next)
-	where := fmt.Sprintf("no header at byte %d, which is byte %d of %s%s: nothing behind it is read", next, at, chunkLabel(chunk), cause)
+	where := fmt.Sprintf("no header at byte %d, which is byte %d of %s%s: nothing after this byte is read", next, at, chunkLabel(chunk), cause)
 	if suspects.isEmpty() {
 		s.copyAgain = []string{chunkLabel(chunk)}
 		return unreadProblem(problem.Damaged, s.copyAgain, "%[1]s is damaged: %[2]s; copy %[1]s again", chunkLabel(chunk), where), nil
@@ -166,7 +166,7 @@ func (s *scan) truncatedEntry(h *tar.Header, m scannedEntry) *problem.Problem {
 
 // behindLast stands for chunks that may be missing at the end of a chunk set. A set does not say
 // how many chunks it had.
-const behindLast = "the chunks behind it"
+const behindLast = "any later chunks"
 
 // truncatedChunks returns the problem of a chunk set that ends before its archive does. One of the
 // suspects is cut short, or chunks after the last one are missing. The problem names the next chunk
@@ -186,7 +186,7 @@ func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem
 	names := s.suspectNames(short)
 	if x.isSmallest(last) {
 		s.copyAgain = append(names, behindLast)
-		return unreadProblem(problem.Incomplete, s.copyAgain, "the set ends early, after %s: %s, or chunks behind it are missing: %s; copy %s again",
+		return unreadProblem(problem.Incomplete, s.copyAgain, "the set ends early, after %s: %s, or later chunks are missing: %s; copy %s again",
 			chunkLabel(last), x.cutShort(short), how, strings.Join(s.copyAgain, " or "))
 	}
 	next := chunkLabel(last + 1)

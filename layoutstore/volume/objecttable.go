@@ -218,7 +218,7 @@ func (t *tableReader) reportIllegal(key, reason string) {
 	if t.illegal > maxProblems {
 		return
 	}
-	t.table.problems = append(t.table.problems, problem.Problem{Kind: problem.Limited, Reason: fmt.Sprintf("%.300q is not read: %s: copy the object to another key", key, reason)})
+	t.table.problems = append(t.table.problems, problem.Problem{Kind: problem.Limited, Reason: fmt.Sprintf("%.300q is not read: %s: copy the object to a legal key", key, reason)})
 }
 
 // addTop adds an object at the top of the place, which may be an archive.

@@ -27,7 +27,7 @@ func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	}
 	if found < 0 {
 		if zeros >= maxPadding {
-			s.trailing = append(s.trailing, harmlessProblem("%s behind the archive's end, at byte %d: the first %d are zeros, the rest is not read", formatBytes(s.size-end), end, maxPadding))
+			s.trailing = append(s.trailing, harmlessProblem("%s behind the archive's end, at byte %d: the first %d bytes are zeros, and the rest is not read", formatBytes(s.size-end), end, maxPadding))
 		}
 		return nil
 	}
@@ -47,7 +47,7 @@ func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 		s.trailing = append(s.trailing, harmlessProblem("%s behind the archive's end, at byte %d: not zeros, and not read", formatBytes(partEnd-found), found))
 	}
 	if len(chunks) > 0 {
-		s.trailing = append(s.trailing, harmlessProblem("behind the archive's end, and not read: %s, %s. If an earlier and longer set left them, remove them", formatNames(chunks), formatBytes(chunkBytes)))
+		s.trailing = append(s.trailing, harmlessProblem("behind the archive's end, and not read: %s, %s. If these chunks are left over from a longer set, remove them", formatNames(chunks), formatBytes(chunkBytes)))
 	}
 	return nil
 }
