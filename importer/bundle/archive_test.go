@@ -74,11 +74,11 @@ func readImages(t *testing.T, index []byte) (images []Image) {
 	return images
 }
 
-// From the content of an archive that d8 wrote, this package writes exactly the same archive.
+// For the content of an archive that d8 wrote, this package writes the same bytes as d8.
 func TestArchivesMatchThoseOfD8(t *testing.T) {
 	archives, err := filepath.Glob(filepath.Join(d8, "*.tar"))
 	if err != nil || len(archives) != 10 {
-		t.Fatalf("got %d archives, want 10; error %v", len(archives), err)
+		t.Fatalf("Glob(*.tar) found %d archives of d8, want 10; error %v", len(archives), err)
 	}
 	for _, archive := range archives {
 		t.Run(filepath.Base(archive), func(t *testing.T) {
@@ -100,12 +100,12 @@ func TestArchivesMatchThoseOfD8(t *testing.T) {
 				}
 			}
 			if size, err := tarSize(all); err != nil || size != int64(len(want)) {
-				t.Errorf("the planned size is %d bytes, error %v, but the archive has %d bytes", size, err, len(want))
+				t.Errorf("tarSize = %d bytes, error %v; want %d bytes, the size of d8's archive", size, err, len(want))
 			}
 			var got bytes.Buffer
 			layouttest.Try(t, writeTar(&got, all, func(d digest.Digest) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blobs[d])), nil }))
 			if !bytes.Equal(got.Bytes(), want) {
-				t.Errorf("the written archive of %d bytes differs from d8's archive of %d bytes", got.Len(), len(want))
+				t.Errorf("writeTar wrote %d bytes, want exactly the %d bytes of d8's archive", got.Len(), len(want))
 			}
 		})
 	}
@@ -134,13 +134,14 @@ func TestWalkOrderMatchesAWalk(t *testing.T) {
 				want = map[bool]int{true: -1, false: 1}[i < j]
 			}
 			if got < 0 != (want < 0) || got > 0 != (want > 0) {
-				t.Errorf("walkOrder(%s, %s) is %d, want %d", names[i], names[j], got, want)
+				t.Errorf("walkOrder(%s, %s) = %d, want a number with the sign of %d", names[i], names[j], got, want)
 			}
 		}
 	}
 }
 
-// Joined chunks have the same bytes as the archive. If wanted, each chunk has a correct checksum file.
+// The joined chunks have the same bytes as the archive. With a function for new hashes, the writer
+// also writes a correct checksum file for each chunk.
 func TestWriterWritesChunks(t *testing.T) {
 	archive := filepath.Join(d8, "module-stronghold.tar")
 	want, err := os.ReadFile(archive)
@@ -165,23 +166,23 @@ func TestWriterWritesChunks(t *testing.T) {
 				data, err := os.ReadFile(filepath.Join(dir, p.Name))
 				layouttest.Try(t, err)
 				if int64(len(data)) != p.Size || i < len(parts)-1 && p.Size != chunk {
-					t.Errorf("%s, chunk size %d: chunk %s has the wrong size of %d bytes", name, chunk, p.Name, len(data))
+					t.Errorf("%s, chunk size %d: chunk %s has %d bytes, want %d, and the chunk size except in the last chunk", name, chunk, p.Name, len(data), p.Size)
 				}
 				together = append(together, data...)
 				sum, err := os.ReadFile(filepath.Join(dir, SumName(p.Name)))
 				if newSum == nil {
 					if err == nil {
-						t.Errorf("%s has a checksum file, but the form wants none", p.Name)
+						t.Errorf("%s has a checksum file, want none", p.Name)
 					}
 					continue
 				}
 				layouttest.Try(t, err)
 				if h := sha256.Sum256(data); string(sum) != hex.EncodeToString(h[:]) {
-					t.Errorf("the checksum file of %s has the wrong checksum %q", p.Name, sum)
+					t.Errorf("the checksum file of %s contains %q, want %x", p.Name, sum, h)
 				}
 			}
 			if !bytes.Equal(together, want) {
-				t.Errorf("%s, chunk size %d: the %d bytes of the joined chunks differ from the archive", name, chunk, len(together))
+				t.Errorf("%s, chunk size %d: the joined chunks have %d bytes, want exactly the %d bytes of the archive", name, chunk, len(together), len(want))
 			}
 		}
 	}
@@ -193,11 +194,11 @@ func TestWriterRefusesWrongSizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := o.Close(); err == nil || !strings.Contains(err.Error(), "a.tar.0002.chunk: 1 bytes are missing") {
-		t.Errorf("after too few bytes, Close returns the error %v", err)
+		t.Errorf("Close after a Write of 9 of 10 bytes: got error %v, want one about the missing byte", err)
 	}
 	o = NewWriter(t.TempDir(), Form{ChunkSize: 4}.Files(&Archive{Name: "a.tar", Size: 10}), nil, t.Context().Err)
 	if n, err := o.Write(make([]byte, 11)); err == nil || n != 10 {
-		t.Errorf("a Write with one byte too many returned %d and the error %v, want 10 and an error", n, err)
+		t.Errorf("Write of 11 bytes to an archive of 10 = %d, error %v; want 10 and an error", n, err)
 	}
 }
 
@@ -206,7 +207,7 @@ func TestWriteRefusesABlobOfWrongSize(t *testing.T) {
 	for _, body := range []string{"abc", "abcde"} {
 		err := writeTar(io.Discard, []entry{e}, func(digest.Digest) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil })
 		if err == nil || !strings.Contains(err.Error(), "the manifest says 4") {
-			t.Errorf("%q: %v", body, err)
+			t.Errorf("writeTar of an entry of 4 bytes with the content %q: got error %v, want a size mismatch", body, err)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (p *Present) hasSum(i int) bool {
 	return err == nil && string(text) == p.sums[i]
 }
 
-// WriteSums writes each checksum file that is missing or wrong to dir, and returns their names.
+// WriteSums writes to dir the checksum files that are missing or wrong, and returns their names.
 // Call [Present.IsSame] first.
 func (p *Present) WriteSums(dir string) (names []string, err error) {
 	for i, sum := range p.sums {

@@ -22,7 +22,7 @@ func TestCoversFilesBesideArchives(t *testing.T) {
 	for name := range all {
 		all[name] = false
 		if p.Covers(all) == nil {
-			t.Errorf("Covers accepts a publication that does not replace %s, which is lost", name)
+			t.Errorf("Covers(all files except %s) = nil, want an error, because this file is lost", name)
 		}
 		all[name] = true
 	}
@@ -36,6 +36,6 @@ func TestChangedDirs(t *testing.T) {
 		Remove: []string{"c/d/module.tar", "old.tar"},
 	}
 	if diff := cmp.Diff([]string{".", "a", "a/b", "c", "c/d"}, slices.Sorted(maps.Keys(changedDirs(j)))); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+		t.Errorf("changedDirs (-want +got):\n%s", diff)
 	}
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // NewProvingReader returns a reader that verifies the content of r. At the end of r, Read returns a
-// *DigestError if the content does not have the digest d. The error gives from as the source.
+// *DigestError if the content does not have the digest d. The parameter from is the source that the
+// error mentions.
 func NewProvingReader(r io.ReadCloser, d digest.Digest, from string) io.ReadCloser {
 	return &provingReader{in: r, sum: d.Algorithm().Digester(), wrong: DigestError{Want: d, From: from}}
 }
@@ -84,7 +85,8 @@ func verify(ctx context.Context, r io.Reader, d digest.Digest) (bool, error) {
 	return v.Verified(), nil
 }
 
-// WithContext returns a reader of r that returns the context's error once the context has ended.
+// WithContext returns a reader that reads from r until the context ends. After that, Read returns
+// the context's error.
 func WithContext(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
 
 type contextReader struct {

@@ -45,7 +45,7 @@ func TestIsSameNoticesAnyChangedByte(t *testing.T) {
 	for name, form := range map[string]bundle.Form{"whole": {}, "chunks": {ChunkSize: 1500}, "checksums": {ChunkSize: 4000, NewSum: func() hash.Hash { return sha256.New() }}} {
 		dir := t.TempDir()
 		if same, err := a.In(dir, form, discard).IsSame(t.Context()); same || err != nil {
-			t.Errorf("%s: in an empty directory, IsSame is %v, error %v; want false and no error", name, same, err)
+			t.Errorf("%s: IsSame in an empty directory = %v, error %v; want false and no error", name, same, err)
 		}
 		_, err := a.Write(t.Context(), dir, form, open)
 		layouttest.Try(t, err)
@@ -53,7 +53,7 @@ func TestIsSameNoticesAnyChangedByte(t *testing.T) {
 		present := a.In(dir, form, func(n int64) { counted += n })
 		same, err := present.IsSame(t.Context())
 		if !same || err != nil || !present.HasSums() || counted != a.Size {
-			t.Errorf("%s: IsSame is %v, error %v, HasSums is %v, want true for both; counted %d of %d bytes", name, same, err, present.HasSums(), counted, a.Size)
+			t.Errorf("%s: IsSame = %v, error %v, HasSums = %v; want true for both. IsSame counted %d bytes, want %d", name, same, err, present.HasSums(), counted, a.Size)
 		}
 		for _, f := range form.Files(a) {
 			file := filepath.Join(dir, f.Name)
@@ -63,7 +63,7 @@ func TestIsSameNoticesAnyChangedByte(t *testing.T) {
 				data[at] ^= 1
 				layouttest.Try(t, os.WriteFile(file, data, 0o644))
 				if same, err := a.In(dir, form, discard).IsSame(t.Context()); same || err != nil {
-					t.Fatalf("%s: byte %d of %s was changed, but IsSame is %v, error %v", name, at, f.Name, same, err)
+					t.Fatalf("%s: IsSame after a change of byte %d of %s = %v, error %v; want false and no error", name, at, f.Name, same, err)
 				}
 				data[at] ^= 1
 			}
@@ -72,13 +72,13 @@ func TestIsSameNoticesAnyChangedByte(t *testing.T) {
 		other := filepath.Join(dir, "app.tar.0042.chunk")
 		layouttest.Try(t, os.WriteFile(other, nil, 0o644))
 		if a.In(dir, form, discard).HasFiles() {
-			t.Errorf("%s: HasFiles is true, although the directory also has a stray chunk of the archive", name)
+			t.Errorf("%s: HasFiles with an additional chunk in the directory = true, want false", name)
 		}
 		layouttest.Try(t, os.Remove(other))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if same, err := a.In(dir, form, discard).IsSame(ctx); same || !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: after the end of the context, IsSame is %v, error %v; want false and context.Canceled", name, same, err)
+			t.Errorf("%s: IsSame with an ended context = %v, error %v; want false and context.Canceled", name, same, err)
 		}
 	}
 }
@@ -95,12 +95,12 @@ func TestWriteSums(t *testing.T) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, files[1].Name+".gostsum"), []byte("00"), 0o644))
 	present := a.In(dir, form, discard)
 	if same, err := present.IsSame(t.Context()); !same || err != nil || present.HasSums() {
-		t.Fatalf("IsSame is %v, error %v, HasSums is %v; want true for IsSame and false for HasSums", same, err, present.HasSums())
+		t.Fatalf("IsSame = %v, error %v, HasSums = %v; want IsSame = true and HasSums = false", same, err, present.HasSums())
 	}
 	names, err := present.WriteSums(staged)
 	layouttest.Try(t, err)
 	if len(names) != 2 {
-		t.Errorf("written: %q", names)
+		t.Errorf("WriteSums wrote %q, want 2 files", names)
 	}
 	for i, name := range names {
 		data, err := os.ReadFile(filepath.Join(dir, files[i].Name))
@@ -108,7 +108,7 @@ func TestWriteSums(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(staged, name))
 		layouttest.Try(t, err)
 		if sum := sha256.Sum256(data); string(text) != hex.EncodeToString(sum[:]) {
-			t.Errorf("%s: %s", name, text)
+			t.Errorf("WriteSums wrote %q to %s, want %x", text, name, sum)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func TestPlaceRepairsBlobsOfTree(t *testing.T) {
 		found, err := b.Find(t.Context())
 		layouttest.Try(t, err)
 		if want := before[0] == string(data) || before[1] == string(data); found != want {
-			t.Errorf("%s: Find reports %v", name, found)
+			t.Errorf("%s: Find = %v, want %v", name, found, want)
 		}
 		if !found {
 			b.Use(elsewhere)
@@ -145,7 +145,7 @@ func TestPlaceRepairsBlobsOfTree(t *testing.T) {
 		layouttest.Try(t, b.Place(t.Context()))
 		for _, file := range paths {
 			if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, data) {
-				t.Errorf("%s: %s has the content %q, error %v", name, file, got, err)
+				t.Errorf("%s: after Place, %s has the content %q, error %v; want %q", name, file, got, err, data)
 			}
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Changes are the changes that a publication makes in a bundle's directory. Place lists staged
-// files to move into it. Remove lists old files that no new file overwrites.
+// Changes are the changes that a publication makes in a bundle's directory. Place lists the staged
+// files to move into this directory. Remove lists old files that no new file overwrites.
 type Changes struct {
 	Place  []string // slash-separated paths below the bundle's directory
 	Remove []string
@@ -77,8 +77,8 @@ func (p *Publisher) MakeDirs() error {
 // the directory until another publication replaces all files of the interrupted one.
 func (p *Publisher) IsBroken() bool { return p.broken != nil }
 
-// Covers returns an error unless names has every file of a broken publication, or the archive of
-// the file. Publishing less would leave a mixture of old and new files.
+// Covers returns an error unless names contains, for every file of a broken publication, either the
+// file or its archive. Publishing less would leave a mixture of old and new files.
 func (p *Publisher) Covers(names map[string]bool) error {
 	if p.broken == nil {
 		return nil
@@ -312,7 +312,7 @@ func (p *Publisher) removeStaged() error {
 	return err
 }
 
-// restoreStaged moves staged files back to the work directory. It is for a publisher that was
+// restoreStaged moves staged files back to the work directory. This is needed if a publisher was
 // interrupted just before it renamed the journal.
 func (p *Publisher) restoreStaged() error {
 	all, err := p.stagedDirs()

@@ -53,8 +53,9 @@ func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) {
 }
 
 // Find returns where a blob is stored, and the directory of that archive or tree. Both are empty if the
-// blob is not found. It searches the layout at the path layout first. A size of -1 matches any size.
-// The bytes are not verified. A nil Reusable has no blobs. The only error is the cause of ctx.
+// blob is not found. It first searches the layout with the path in the parameter layout. A size of -1
+// matches any size. The bytes are not verified. A nil Reusable has no blobs. The only possible error is
+// context.Cause(ctx).
 func (r *Reusable) Find(ctx context.Context, layout string, d digest.Digest, size int64) (where extent.List, dir string, err error) {
 	if r == nil {
 		return nil, "", nil

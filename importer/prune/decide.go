@@ -36,7 +36,8 @@ type Outcome struct {
 
 	// Content lists the manifests and blobs that are kept, by repository.
 	Content map[string]map[digest.Digest]bool
-	// Dropped lists the archives to remove, and Rewritten those to rewrite, as indexes of Facts.Volumes.
+	// Dropped lists the archives to remove. Rewritten lists the archives to rewrite. Each number is a
+	// position in Facts.Volumes.
 	Dropped, Rewritten []int
 }
 
@@ -76,7 +77,7 @@ type decider struct {
 	repositories map[string]*Repository
 	tags         map[Place]ref
 	own          map[Place][]int
-	declared     map[ref][]int // releases that declare an image, as indexes of Facts.Releases
+	declared     map[ref][]int // releases that declare an image, as positions in Facts.Releases
 	releases     map[string][]int
 	channels     map[Place]int
 	previous     map[string]bool // platform versions that KeepPrevious keeps
@@ -89,9 +90,9 @@ type decider struct {
 	walked    map[ref]bool
 	followers map[ref][]ref // images that are kept if their subject, the key, is kept
 	kept      map[ref]Reason
-	released  map[int]bool // releases whose images are kept, as indexes of Facts.Releases
+	released  map[int]bool // releases whose images are kept, as positions in Facts.Releases
 	content   map[string]map[digest.Digest]bool
-	dropped   map[int]bool // archives to remove, as indexes of Facts.Volumes
+	dropped   map[int]bool // archives to remove, as positions in Facts.Volumes
 	changed   bool
 }
 

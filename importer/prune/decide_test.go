@@ -157,7 +157,7 @@ func TestPolicyKeepsPlatformReleases(t *testing.T) {
 		{"old", f, prune.Policy{Deployed: "v1.70.1", OlderThan: 999_999 * time.Second}, "v1.70.1"},
 	} {
 		if got := kept(t, c.facts, c.policy); got != c.want {
-			t.Errorf("%s: the kept releases are %q, want %q", c.what, got, c.want)
+			t.Errorf("%s: Decide keeps the releases %q, want %q", c.what, got, c.want)
 		}
 	}
 	for _, p := range []prune.Policy{{KeepReleases: []string{"v1.70.2"}}, {Deployed: "v1.70.0"}} {
@@ -197,10 +197,11 @@ func TestImagesAndSignaturesOfReleases(t *testing.T) {
 		"referrer": "false refers-to-what-goes", "tagged-referrer": "false refers-to-what-goes", "declared-by-nobody": "true not-declared",
 	} {
 		if reasons[name] != want {
-			t.Errorf("%s: the decision is %q, want %q", name, reasons[name], want)
+			t.Errorf("decision about %s = %q, want %q", name, reasons[name], want)
 		}
 	}
-	// A kept release may declare any image if its list cannot be read. So all images are kept.
+	// If the list of a kept release cannot be read, the release may declare any image. So all
+	// images are kept.
 	f.Releases[2].Unreadable = "cannot be read"
 	if got := decided(t, f, prune.Policy{Deployed: "v1.70.1"}); got[".:+HEX"].Rule == "" || got[".:HEX"].Rule != "" {
 		t.Errorf("%v", got)
@@ -221,7 +222,7 @@ func TestUnsupersededVersionsAreKept(t *testing.T) {
 		"lost:+v1.0.0": prune.Unclear, "modules/m/extra/tool:+v1.0.0": prune.NotDeclared,
 	} {
 		if got[name].Rule != want {
-			t.Errorf("%s: the rule is %q, want %q", name, got[name].Rule, want)
+			t.Errorf("rule for %s = %q, want %q", name, got[name].Rule, want)
 		}
 	}
 	if why := got["app:v1.0.0"]; why.By != "v1.2.0" || why.String() != "superseded by v1.2.0" {
@@ -247,7 +248,7 @@ func TestReferrersFollowTheirSubject(t *testing.T) {
 			got := decided(t, f, prune.Policy{KeepNewest: 1})
 			name := strings.TrimPrefix(at, "app:")
 			if _, stays := got["app:+"+name]; stays != needed || got["app:v1.2.0"].Rule != prune.Superseded {
-				t.Errorf("%s, subject is kept: %v: the decisions are %v", at, needed, got)
+				t.Errorf("%s: the decisions are %v; want the referrer kept: %v, and the subject's tag v1.2.0 superseded", at, got, needed)
 			}
 		}
 	}
@@ -278,8 +279,8 @@ func TestPolicyCheckReportsErrors(t *testing.T) {
 	}
 }
 
-// For random facts, a kept image keeps its graph. For each removed version, a higher one is kept in its
-// repository. An additional rule never removes more images.
+// For random facts, the graph of each kept image is kept. For each removed version, a higher one is
+// kept in its repository. An additional rule never removes more images.
 func TestDecisionsForRandomFacts(t *testing.T) {
 	removed := 0
 	for seed := range rounds(100, 20000) {
@@ -325,7 +326,7 @@ func TestDecisionsForRandomFacts(t *testing.T) {
 				removed++
 			}
 			if x.Keep && !more.Decisions[i].Keep {
-				t.Errorf("seed %d: %+v is kept, but with an additional rule it is removed: %+v", seed, x, more.Decisions[i])
+				t.Errorf("seed %d: %+v is kept; with an additional rule, the decision is %+v, want it kept", seed, x, more.Decisions[i])
 			}
 			checkDecision(t, seed, f, o, x)
 		}
@@ -334,7 +335,7 @@ func TestDecisionsForRandomFacts(t *testing.T) {
 		}
 	}
 	if removed < 100 {
-		t.Errorf("only %d images are removed in all rounds, want at least 100", removed)
+		t.Errorf("all rounds together removed %d images, want at least 100", removed)
 	}
 }
 
@@ -344,7 +345,7 @@ func checkDecision(t *testing.T, seed int, f prune.Facts, o prune.Outcome, x pru
 	m := f.Repositories[i].Manifests[x.Digest]
 	content := o.Content[x.Repository]
 	if content[x.Digest] != x.Keep {
-		t.Errorf("seed %d: the decision is %+v, but whether the kept content has this image is %v", seed, x, content[x.Digest])
+		t.Errorf("seed %d: the decision is %+v; Outcome.Content has the image: %v, want %v", seed, x, content[x.Digest], x.Keep)
 	}
 	if x.Keep {
 		for _, d := range append(slices.Clone(m.Blobs), m.Children...) {
@@ -362,7 +363,7 @@ func checkDecision(t *testing.T, seed int, f prune.Facts, o prune.Outcome, x pru
 	}
 	for _, tag := range x.Tags {
 		if tag == "stable" || tag == x.Digest.Encoded() && x.Reason.Rule != prune.DeclaredByGone {
-			t.Errorf("seed %d: %+v must not be removed because of its tag", seed, x)
+			t.Errorf("seed %d: %+v is removed, want it kept because of its tag %s", seed, x, tag)
 		}
 	}
 	if x.Reason.Rule == prune.Superseded && !slices.ContainsFunc(o.Decisions, func(y prune.Decision) bool {

@@ -6,8 +6,8 @@
 // generation.
 //
 // In case of doubt, an image is kept. A version is removed only if all of this is true: a rule applies to its
-// repository, no rule keeps it, no kept image needs it, and a higher version is kept. An image by digest is
-// removed only with the last release that declares it.
+// repository, no rule keeps it, no kept image needs it, and a higher version is kept. If releases declare an
+// image by digest, it is removed only together with the last of these releases.
 //
 // Images are removed in two steps. First, their manifests lose their tags but stay available by digest, so
 // that running pulls can complete. After the grace period, [Pruner.Sweep] removes the manifests and blobs as

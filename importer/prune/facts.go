@@ -30,10 +30,10 @@ type Repository struct {
 	Path      string
 	Images    []Image // by digest
 	Manifests map[digest.Digest]Manifest
-	// Copies lists the volumes that have a copy of a manifest or blob with the right size, as indexes of
-	// Facts.Volumes.
+	// Copies lists for each manifest or blob which volumes have a copy with the right size. Each number
+	// is a position in Facts.Volumes.
 	Copies map[digest.Digest][]int
-	Layers []Layer // if several layers have a tag, the last one wins
+	Layers []Layer // if several layers have the same tag, the last of these layers wins
 
 	// Unclear says why nothing may be removed from the repository. It is empty if images may be removed.
 	Unclear string
@@ -91,7 +91,7 @@ type Release struct {
 // Channel is a release channel.
 type Channel struct {
 	Place
-	Of string // same meaning as in [Release]
+	Of string // path of the module or package; "." means the platform
 
 	// Target is the tag of the release to which the channel points. If it is unknown, Unreadable says why.
 	Target     string

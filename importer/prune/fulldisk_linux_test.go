@@ -63,7 +63,7 @@ func TestPruneOnFullDisk(t *testing.T) {
 				f.Close()
 			}
 			if err := os.WriteFile(filepath.Join(dir, "more"), []byte("x"), 0o644); err == nil {
-				t.Fatal("the disk still has free space, although the test has filled it")
+				t.Fatal("writing one more byte to the full disk succeeded, want an error")
 			}
 			before := used(t, store)
 			w := atOnce
@@ -72,13 +72,13 @@ func TestPruneOnFullDisk(t *testing.T) {
 			}
 			importertest.Must(t, w.prune(t.Context(), store, nil))
 			if freed := before - used(t, store); freed < 100<<10 {
-				t.Errorf("the prune freed only %d bytes, want at least 100 KiB", freed)
+				t.Errorf("the prune freed %d bytes, want at least 100 KiB", freed)
 			}
 			want := importertest.Copied(t, from)
 			importertest.Must(t, w.prune(t.Context(), want, nil))
 			importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, want))
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
-				t.Errorf("the prune has left unfinished files: %v", left)
+				t.Errorf("unfinished files after the prune: %v, want none", left)
 			}
 		})
 	}

@@ -26,9 +26,9 @@ type contents struct {
 	Facts
 	store    storage
 	snapshot *layoutstore.Snapshot
-	retired  []*time.Time // end of the grace period by volume; nil if the volume is not retired
+	retired  []*time.Time // for each volume, the end of its grace period; nil if the volume is not retired
 
-	archives map[string]int // index in Facts.Volumes by the archive's file name
+	archives map[string]int // position in Facts.Volumes, by the archive's file name
 
 	sizes map[string]map[digest.Digest]int64 // sizes in bytes of manifests and blobs, by repository
 

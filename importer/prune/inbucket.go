@@ -19,7 +19,7 @@ import (
 type inBucket struct {
 	store *publish.Bucket
 	ids   map[digest.Digest]inode
-	users map[digest.Digest]uint64 // number of layouts that have a blob, by its digest
+	users map[digest.Digest]uint64 // number of layouts that have a blob, by the blob's digest
 }
 
 // openBucket opens a store in a bucket. Errors are journal.ErrNotStore and those of the bucket.

@@ -70,7 +70,7 @@ func samePlans(t *testing.T, plans []prune.Plan) {
 		plans[i].Store, plans[i].Time, plans[i].Remove.Bytes = "", time.Time{}, 0
 	}
 	if diff := cmp.Diff(plans[0], plans[1]); diff != "" {
-		t.Errorf("the plans of the two stores differ (-directory +bucket):\n%s", diff)
+		t.Errorf("the plans of the two stores differ, want equal plans (-directory +bucket):\n%s", diff)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestPruneInBucket(t *testing.T) {
 	}))
 	for operation, n := range w.server.Counts() {
 		if operation == buckettest.Put || operation == buckettest.Delete {
-			t.Errorf("a plan must not change the bucket, but it sent %d requests of the kind %s", n, operation)
+			t.Errorf("Plan sent %d requests of the kind %s to the bucket, want none", n, operation)
 		}
 	}
 	plans := w.each(t, func(p *prune.Pruner) prune.Plan {
@@ -98,18 +98,18 @@ func TestPruneInBucket(t *testing.T) {
 		return plan
 	})
 	if plans[1].Remove.Tags == 0 {
-		t.Fatal("the prune removes no tags, so this test checks nothing")
+		t.Fatal("the prune removed no tags, want some, because otherwise this test checks nothing")
 	}
 	samePlans(t, plans)
 	if got := w.same(t, "after the prune"); len(got) != len(full)-plans[1].Remove.Tags {
-		t.Errorf("%d of %d tags are left in the store, which does not match the plan", len(got), len(full))
+		t.Errorf("after the prune, the store has %d tags, want %d", len(got), len(full)-plans[1].Remove.Tags)
 	}
 	w.now = w.now.Add(2 * time.Hour)
 	samePlans(t, w.each(t, func(p *prune.Pruner) prune.Plan {
 		plan, next, err := p.Sweep(t.Context())
 		layouttest.Try(t, err)
 		if !next.IsZero() || len(plan.Remove.Images) == 0 {
-			t.Errorf("%v, %+v", next, plan.Remove)
+			t.Errorf("Sweep after the grace period: next end %v, removed %+v; want no next end, and removed images", next, plan.Remove)
 		}
 		return plan
 	}))
@@ -122,11 +122,11 @@ func TestPruneInBucket(t *testing.T) {
 		return found
 	}
 	if found := leftovers(); len(found.List) > 0 {
-		t.Errorf("objects are deleted right after the prune: %+v", found)
+		t.Errorf("Leftovers right after the prune found %+v, want nothing", found)
 	}
 	w.server.Advance(48 * time.Hour)
 	if found := leftovers(); len(found.List) != 1 || len(w.server.Keys(t, "store/blobs/")) >= keys {
-		t.Errorf("unneeded blobs were not deleted after two days: leftovers %+v, %d of %d blobs are left", found, len(w.server.Keys(t, "store/blobs/")), keys)
+		t.Errorf("Leftovers after two days found %+v, want 1 entry; %d blobs are left, want fewer than %d", found, len(w.server.Keys(t, "store/blobs/")), keys)
 	}
 	w.same(t, "after the objects are deleted")
 }

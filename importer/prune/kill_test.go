@@ -32,7 +32,8 @@ const (
 
 func ways() []way { return []way{atOnce, later, rewrite} }
 
-// prune prunes a store, and sweeps it after the grace period. It calls before at each step of both.
+// prune prunes a store, and sweeps it after the grace period. It calls the function before at each
+// step of the prune and of the sweep.
 func (w way) prune(ctx context.Context, store string, before func(op, path string) error) error {
 	now := time.Now().Add(24 * time.Hour)
 	p, err := prune.New(prune.Options{Store: store, Before: before, Now: func() time.Time { return now }})
@@ -102,7 +103,7 @@ func newScene(t *testing.T, w way) scene {
 	}))
 	s.new = importertest.MustContent(t, pruned)
 	if len(s.old)-len(s.new) < 8*modules || len(s.new) < 3*modules {
-		t.Fatalf("the prune keeps %d of %d tags, but this test needs more kept or more removed tags", len(s.new), len(s.old))
+		t.Fatalf("the prune keeps %d of %d tags; want at least %d kept and %d removed", len(s.new), len(s.old), 3*modules, 8*modules)
 	}
 	t.Logf("%d steps", s.steps)
 	return s
@@ -137,11 +138,11 @@ func (s scene) wantOldOrNew(t *testing.T, what, store string) (isNew bool) {
 func (s scene) wantCompleted(t *testing.T, what, store string) {
 	t.Helper()
 	if err := s.prune(t.Context(), store, nil); err != nil {
-		t.Fatalf("%s: a second prune fails with %v", what, err)
+		t.Fatalf("%s: a second prune: got error %v, want none", what, err)
 	}
 	importertest.Same(t, what+": content after a second prune", importertest.MustContent(t, store), s.new)
 	if left := importertest.Unfinished(t, store); len(left) > 0 {
-		t.Errorf("%s: a second prune has left unfinished files: %v", what, left)
+		t.Errorf("%s: unfinished files after a second prune: %v, want none", what, left)
 	}
 	if want := importertest.Copied(t, s.store); !t.Failed() {
 		importertest.Must(t, s.prune(t.Context(), want, nil))
@@ -149,7 +150,7 @@ func (s scene) wantCompleted(t *testing.T, what, store string) {
 		for name := range files {
 			// A rewritten archive may have a different name, as the name contains the generation.
 			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") {
-				t.Errorf("%s: a second prune has not removed the file %s", what, name)
+				t.Errorf("%s: after a second prune, the file %s still exists, want it removed", what, name)
 			}
 		}
 		os.RemoveAll(filepath.Dir(want))
@@ -169,7 +170,7 @@ func TestCrashAtEveryStepOfPrune(t *testing.T) {
 				published = s.endAt(t, n, published)
 			}
 			if !published {
-				t.Error("after every simulated crash, the store still has the old content, so this test did not cover the new one")
+				t.Error("after every simulated crash, the store had the old content; want the new content at least once")
 			}
 		})
 	}
@@ -189,11 +190,11 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	})
 	what := fmt.Sprintf("after a crash at step %d, %s", n, at)
 	if err == nil {
-		t.Fatalf("%s: the prune returned no error", what)
+		t.Fatalf("%s: the prune returned no error, want that of the simulated crash", what)
 	}
 	now := s.wantOldOrNew(t, what, store)
 	if published && !now {
-		t.Fatalf("%s: the store has the old content, although a crash at an earlier step leaves the new one", what)
+		t.Fatalf("%s: the store has the old content, want the new one, as after the crash at an earlier step", what)
 	}
 	if s.wantCompleted(t, what, store); t.Failed() {
 		t.FailNow()
@@ -216,7 +217,7 @@ func TestReadersSeeOldOrNewContent(t *testing.T) {
 			look := func(at string) {
 				now := s.wantOldOrNew(t, "before "+at, store)
 				if published && !now {
-					t.Fatalf("before %s: a reader sees the old content again, after the new one", at)
+					t.Fatalf("before %s: a reader sees the old content again, want the new content from now on", at)
 				}
 				published = now
 				_, err := tree.Refresh(t.Context())
@@ -235,7 +236,7 @@ func TestReadersSeeOldOrNewContent(t *testing.T) {
 				return nil
 			}))
 			if look("the end"); !published {
-				t.Error("readers never see the new content")
+				t.Error("readers saw only the old content, want the new content at the end")
 			}
 		})
 	}
@@ -278,7 +279,7 @@ func (s scene) noSpaceAt(t *testing.T, n int) {
 		t.Fatalf("%s: %v", what, err)
 	}
 	if !s.wantOldOrNew(t, what, store) {
-		t.Fatalf("%s: after the prune, the store still has the old content", what)
+		t.Fatalf("%s: after the prune, the store has the old content, want the new one", what)
 	}
 }
 
@@ -310,7 +311,7 @@ func (s scene) killAt(t *testing.T, n int) {
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("the process should be killed at step %d, but was not: %v\n%s", n, err, out)
+		t.Fatalf("process at step %d: got error %v, want SIGKILL\n%s", n, err, out)
 	}
 	what := fmt.Sprintf("killed at step %d", n)
 	s.wantOldOrNew(t, what, store)

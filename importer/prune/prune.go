@@ -170,7 +170,7 @@ func (p *Pruner) Execute(ctx context.Context, plan Plan) (Plan, error) {
 		return Plan{}, err
 	}
 	if !plan.isSame(w.plan) {
-		return Plan{}, fmt.Errorf("%w: the same rules now give another plan", ErrMoved)
+		return Plan{}, fmt.Errorf("%w: the same rules now give a different plan", ErrMoved)
 	}
 	return w.plan, w.execute(ctx)
 }

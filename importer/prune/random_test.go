@@ -86,12 +86,12 @@ func same(t *testing.T, what string, got, want content) {
 	t.Helper()
 	for name := range want.graph {
 		if !got.graph[name] {
-			t.Errorf("%s: the store has lost %s", what, name)
+			t.Errorf("%s: the store does not have %s, want it kept", what, name)
 		}
 	}
 	for name := range got.graph {
 		if !want.graph[name] {
-			t.Errorf("%s: the store still has %s", what, name)
+			t.Errorf("%s: the store has %s, want it removed", what, name)
 		}
 	}
 	if !maps.Equal(got.tags, want.tags) {
@@ -128,7 +128,7 @@ type stores struct {
 	*rand.Rand
 	t     *testing.T
 	store string
-	known []prune.Place // names of the images made so far
+	known []prune.Place // images made so far
 }
 
 func pick[T any](r *rand.Rand, all ...T) T { return all[r.IntN(len(all))] }
@@ -250,7 +250,6 @@ func (s *stores) policy() (p prune.Policy) {
 	return p
 }
 
-// pruner returns a pruner of the store. d are the declarations, and now is the clock.
 func (s *stores) pruner(d prune.Declarations, now *time.Time) *prune.Pruner {
 	p, err := prune.New(prune.Options{Store: s.store, Now: func() time.Time { return *now },
 		Declared: func(context.Context, *layoutstore.Snapshot) (prune.Declarations, error) { return d, nil }})
@@ -260,7 +259,7 @@ func (s *stores) pruner(d prune.Declarations, now *time.Time) *prune.Pruner {
 	return p
 }
 
-// rounds returns how often a test is repeated. This is full with LAYOUTPROXY_TEST_ALL=1, otherwise quick.
+// rounds returns the number of rounds of a test: full if LAYOUTPROXY_TEST_ALL is set, otherwise quick.
 func rounds(quick, full int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return full
@@ -283,7 +282,7 @@ func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 		before, space := contentOf(t, s.store), used(t, s.store)
 		plan, err := p.Run(t.Context(), request)
 		if err != nil {
-			t.Fatalf("seed %d: the prune fails with %v", seed, err)
+			t.Fatalf("seed %d: Run: got error %v, want none", seed, err)
 		}
 		removed += len(plan.Remove.Images)
 		if request.Grace > 0 {
@@ -292,7 +291,7 @@ func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 		what := fmt.Sprintf("seed %d, request %+v", seed, request)
 		same(t, what, contentOf(t, s.store), before.without(plan))
 		if free := space - used(t, s.store); free != plan.Remove.Bytes && !t.Failed() {
-			t.Errorf("%s: the prune freed %d bytes, but the plan states %d", what, free, plan.Remove.Bytes)
+			t.Errorf("%s: the prune freed %d bytes, want %d as in the plan", what, free, plan.Remove.Bytes)
 		}
 		for _, a := range plan.Remove.Archives {
 			if a.Rewritten != "" {
@@ -302,10 +301,10 @@ func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 			}
 		}
 		if again, err := p.Plan(t.Context(), request); err != nil || !again.IsEmpty() {
-			t.Errorf("%s: a second plan still removes %+v; error %v", what, again.Remove, err)
+			t.Errorf("%s: a second plan removes %+v, error %v; want an empty plan and no error", what, again.Remove, err)
 		}
 		if left := importertest.Unfinished(t, s.store); len(left) > 0 {
-			t.Errorf("%s: the prune has left unfinished files: %v", what, left)
+			t.Errorf("%s: unfinished files after the prune: %v, want none", what, left)
 		}
 		if t.Failed() {
 			var text strings.Builder
@@ -315,7 +314,7 @@ func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 		os.RemoveAll(filepath.Dir(s.store))
 	}
 	if removed == 0 || repacked+dropped == 0 {
-		t.Errorf("too little happened: %d images removed, %d archives rewritten, %d archives removed", removed, repacked, dropped)
+		t.Errorf("all rounds together: %d images removed, want some; %d archives rewritten and %d removed, want one or more", removed, repacked, dropped)
 	}
 	t.Logf("%d images removed, %d archives rewritten, %d archives removed", removed, repacked, dropped)
 }
@@ -328,11 +327,11 @@ func (s *stores) checkGrace(p *prune.Pruner, plan prune.Plan, before content, no
 	want := before.without(plan)
 	same(s.t, "content during the grace period", during, content{before.graph, want.tags})
 	if _, next, err := p.Sweep(s.t.Context()); err != nil || !plan.IsEmpty() && !next.Equal(now.Add(15*time.Minute)) {
-		s.t.Errorf("a sweep during the grace period reports the wrong end of the period: %v, error %v", next, err)
+		s.t.Errorf("Sweep during the grace period: next end %v, error %v; want %v", next, err, now.Add(15*time.Minute))
 	}
 	*now = now.Add(15 * time.Minute)
 	if _, next, err := p.Sweep(s.t.Context()); err != nil || !next.IsZero() {
-		s.t.Errorf("a sweep after the grace period reports another one, which ends at %v; error %v", next, err)
+		s.t.Errorf("Sweep after the grace period: next end %v, error %v; want no next end and no error", next, err)
 	}
 }
 

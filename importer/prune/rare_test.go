@@ -91,7 +91,7 @@ func TestDecideForRareImages(t *testing.T) {
 		}
 		got, want := outcomeOf(t, f, c.policy, c.scope)[c.image], map[bool]string{true: "+"}[c.kept]+string(c.want)
 		if got != want {
-			t.Errorf("%s: the rule is %q, want %q", name, got, want)
+			t.Errorf("%s: Decide gives the rule %q, want %q", name, got, want)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestMissingChildIsKept(t *testing.T) {
 	delete(f.Repositories[0].Manifests, digestOf("child"))
 	o, err := prune.Decide(f, prune.Policy{KeepNewest: 1}, prune.Scope{})
 	if err != nil || !o.Decisions[0].Keep || !o.Content["app"][digestOf("child")] {
-		t.Errorf("%+v, %v", o, err)
+		t.Errorf("Decide without the child = %+v, error %v; want the index and the child kept", o, err)
 	}
 }
 
@@ -110,18 +110,18 @@ func TestMissingChildIsKept(t *testing.T) {
 func TestDecideChecksThePolicy(t *testing.T) {
 	f := factsOf(t, "app:v1.0.0 one")
 	if o, err := prune.Decide(f, prune.Policy{KeepNewest: -1}, prune.Scope{}); !errors.Is(err, prune.ErrPolicy) || o.Decisions != nil {
-		t.Errorf("%+v, %v", o, err)
+		t.Errorf("Decide with KeepNewest -1 = %+v, error %v; want no decisions and ErrPolicy", o, err)
 	}
 	for what, p := range map[string]prune.Policy{
 		"a release": {KeepReleases: []string{"v1"}}, "a bundle": {KeepBundles: []string{"x"}}, "a glob": {Keep: []string{"x"}}, "the deployed version": {Deployed: "v1"},
 		"the newest": {KeepNewest: 1}, "the young": {OlderThan: 1}, "previous ones": {KeepPrevious: 1},
 	} {
 		if p.IsEmpty() {
-			t.Errorf("a policy that keeps only %s counts as empty", what)
+			t.Errorf("IsEmpty of a policy that keeps only %s = true, want false", what)
 		}
 	}
 	b := prune.Policy{Bundles: []prune.Bundle{{Images: map[string]map[digest.Digest]bool{"app": {}}}}}
 	if !b.IsEmpty() || !(prune.Policy{}).IsEmpty() {
-		t.Error("a policy without a rule does not count as empty")
+		t.Error("IsEmpty of a policy without a rule = false, want true")
 	}
 }

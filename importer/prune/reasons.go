@@ -67,8 +67,8 @@ func (r Reason) String() string {
 	return string(r.Rule)
 }
 
-// text has the texts of a reason. by is for a reason with By, and alone for a reason without By. many is for
-// several images with different values of By.
+// text has the texts of a reason. A reason with By uses by. A reason without By uses alone. Several images
+// with different values of By use many.
 type text struct{ by, alone, many string }
 
 func texts() map[Rule]text {
@@ -101,7 +101,7 @@ func texts() map[Rule]text {
 		Unclear:         {by: "%s"},
 		Grace:           {by: "a prune removed its tags, and removes the image after %s"},
 		Superseded:      {by: "superseded by %s"},
-		Replaced:        {by: "another manifest has its tag %s", many: "other manifests have their tags"},
+		Replaced:        {by: "its tag %s now points at another manifest", many: "their tags now point at other manifests"},
 		DeclaredByGone:  {by: "only %s declared it", many: "only removed releases declared them"},
 		RefersToGone:    {by: "it belongs to %s, which is removed", many: "they belong to removed images"},
 		PrunedBefore:    {alone: "an earlier prune removed its tags"},

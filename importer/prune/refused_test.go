@@ -63,14 +63,14 @@ func TestRefusedPruneChangesNothing(t *testing.T) {
 					_, err = p.Execute(t.Context(), test.plan)
 				}
 				if !errors.Is(err, want) {
-					t.Errorf("%s: the error is %v, want %v", how, err, want)
+					t.Errorf("%s: got error %v, want %v", how, err, want)
 				}
 			}
 			if diff := cmp.Diff(content, importertest.MustContent(t, store)); diff != "" {
-				t.Errorf("the refused prune has changed the content (-before +after):\n%s", diff)
+				t.Errorf("the refused prune changed the content, want it unchanged (-before +after):\n%s", diff)
 			}
 			if diff := cmp.Diff(state, stateOf(t, store)); diff != "" {
-				t.Errorf("the refused prune has changed the state (-before +after):\n%s", diff)
+				t.Errorf("the refused prune changed the state, want it unchanged (-before +after):\n%s", diff)
 			}
 		})
 	}
