@@ -28,7 +28,7 @@ type storage interface {
 	files() ([]fs.DirEntry, error)
 	// since returns when a file was added to the store, or zero if that is unknown.
 	since(name string) time.Time
-	// measure returns the inode of a file, the number of its hard links, and its disk space in bytes, which
+	// measure returns the inode, the number of hard links and the disk space in bytes of a file. The space
 	// becomes free when the last link is removed. If name is not a regular file, the error is fs.ErrNotExist.
 	measure(name string) (id inode, names uint64, bytes int64, err error)
 	// publish carries out the journal of a prune as one generation.

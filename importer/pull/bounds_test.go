@@ -17,7 +17,7 @@ import (
 )
 
 // endless is a registry with one image and an endless number of referrers. The image has width
-// referrers, and each referrer has another referrer.
+// referrers, and each referrer has a referrer itself.
 type endless struct {
 	width int
 	count atomic.Int64
@@ -93,7 +93,7 @@ func TestTagsWithoutEnd(t *testing.T) {
 	o := pulltest.Options(t, r, "")
 	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), client.ErrTooMany.Error()) {
-		t.Error(err)
+		t.Errorf("pull from a list of tags without an end: got error %v, want ErrTooMany", err)
 	}
 	pulltest.NothingPublished(t, o.Dir)
 }

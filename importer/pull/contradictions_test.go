@@ -78,10 +78,10 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	if !errors.As(err, &incomplete) {
 		t.Fatalf("got error %v, want *IncompleteError", err)
 	}
-	delete(contradictions, "text-for-image") // the registry sends no media type for this manifest, so the one in its body counts
+	delete(contradictions, "text-for-image") // this is valid: without a media type in the response, the one in the manifest applies
 	for tag, d := range contradictions {
 		if !slices.ContainsFunc(incomplete.Problems, func(g pull.Problem) bool { return g.Tag() == tag || g.Digest == d.Digest }) {
-			t.Errorf("no problem names the tag %s: %v", tag, incomplete.Problems)
+			t.Errorf("problems about the tag %s: got none, want at least one; all problems: %v", tag, incomplete.Problems)
 		}
 	}
 	if slices.ContainsFunc(incomplete.Problems, func(g pull.Problem) bool { return g.Tag() == "good" }) {
@@ -89,9 +89,9 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	}
 }
 
-// If the registry has a layer, the layer is pulled, even if it has URLs or a non-distributable
-// media type. A layer may be missing only if its media type is non-distributable. The report then
-// mentions the missing layer in a note.
+// If the registry has a layer, the layer is pulled, even if its descriptor has URLs or a
+// non-distributable media type. A layer may be missing only if its media type is non-distributable.
+// The report then mentions the missing layer in a note.
 func TestNonDistributableLayers(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		specs.MediaTypeImageLayerGzip:                               false,
@@ -124,13 +124,13 @@ func TestNonDistributableLayers(t *testing.T) {
 			repo, err := pulltest.Open(t, "root", o.Dir).At(".")
 			layouttest.Try(t, err)
 			if _, err := repo.Blob(context.Background(), layer); (err == nil) != there {
-				t.Errorf("%s, layer in the registry %v: reading the pulled layer: %v", mediaType, there, err)
+				t.Errorf("%s, layer in the registry %v: reading the layer from the bundle: got error %v, want success only if the registry has the layer", mediaType, there, err)
 			}
 			noted := slices.ContainsFunc(report.Components[0].Notes, func(s string) bool {
 				return strings.Contains(s, layer.String()) && strings.Contains(s, "v1")
 			})
 			if noted == there {
-				t.Errorf("%s, layer in the registry %v: got the notes %q, want one only if a layer was left out", mediaType, there, report.Components[0].Notes)
+				t.Errorf("%s, layer in the registry %v: got the notes %q, want one about the layer only if the registry does not have it", mediaType, there, report.Components[0].Notes)
 			}
 		}
 	}

@@ -25,8 +25,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// childVariable makes the test program run a pull that kills itself, if the environment contains
-// it.
+// childVariable is an environment variable that makes the test program run child.
 const childVariable = "LAYOUTPROXY_TEST_PULL"
 
 func TestMain(m *testing.M) {
@@ -89,7 +88,7 @@ func spawn(t *testing.T, host, dir, form string, at int) (points int) {
 		return 0
 	}
 	if err != nil {
-		t.Fatalf("the process of the pull failed: %v: %s", err, errs.String())
+		t.Fatalf("process of the pull: got error %v, want none; stderr: %s", err, errs.String())
 	}
 	points, err = strconv.Atoi(strings.TrimSpace(out.String()))
 	layouttest.Try(t, err)
@@ -144,7 +143,7 @@ func TestKilledPulls(t *testing.T) {
 			dir := t.TempDir()
 			total := spawn(t, r.Host, dir, form, 0)
 			if total < 20 {
-				t.Fatalf("the pull reached only %d points, want at least 20", total)
+				t.Fatalf("the pull reached %d points, want at least 20", total)
 			}
 			want := contents(t, dir)
 			all, err := readBundle(t, dir)
@@ -158,21 +157,21 @@ func TestKilledPulls(t *testing.T) {
 				}
 				dir := t.TempDir()
 				if spawn(t, r.Host, dir, form, at) != 0 {
-					t.Fatalf("the pull was not killed at point %d of %d", at, total)
+					t.Fatalf("the pull did not stop at point %d of %d, want it killed there", at, total)
 				}
 				if got, err := readBundle(t, dir); err != nil || len(got) > 0 && !maps.Equal(got, all) {
-					t.Errorf("killed at point %d of %d: the directory has part of a bundle (error: %v): %s", at, total, err, cmp.Diff(all, got))
+					t.Errorf("killed at point %d of %d: the directory has a part of a bundle, want none or all of it (error %v): %s", at, total, err, cmp.Diff(all, got))
 				}
 				there := finished(t, dir)
 				r.Forget()
 				spawn(t, r.Host, dir, form, 0)
 				for _, q := range r.Requests() {
 					if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && there[hex] {
-						t.Errorf("killed at point %d of %d: blob %s was complete, but the next pull fetched it again", at, total, hex)
+						t.Errorf("killed at point %d of %d: the next pull fetched the complete blob %s again, want no request for it", at, total, hex)
 					}
 				}
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
-					t.Errorf("killed at point %d of %d: the next pull wrote a different bundle: %s", at, total, diff)
+					t.Errorf("killed at point %d of %d: the next pull wrote a different bundle (-want +got): %s", at, total, diff)
 				}
 			}
 			// Now the directory has an older bundle, and pulls are killed while they replace it.

@@ -79,7 +79,7 @@ func TestDamagedArchivesAreReplaced(t *testing.T) {
 					t.Errorf("the pull fetched %d blobs, want %d", n, test.blobs)
 				}
 				if got := joinedFiles(t, o.Dir, "app.tar"); !bytes.Equal(got, want) {
-					t.Error("the new archive differs from the one before the damage")
+					t.Error("the new archive differs from the one before the damage, want identical bytes")
 				}
 				sums, err := filepath.Glob(filepath.Join(o.Dir, "*.gostsum"))
 				layouttest.Try(t, err)
@@ -90,7 +90,7 @@ func TestDamagedArchivesAreReplaced(t *testing.T) {
 					text, err := os.ReadFile(s)
 					layouttest.Try(t, err)
 					if want := sumOf(t, strings.TrimSuffix(s, ".gostsum")); string(text) != want {
-						t.Errorf("the checksum in %s is %s, want %s", s, text, want)
+						t.Errorf("content of %s = %s, want %s", s, text, want)
 					}
 				}
 				sameTree(t, tree.Dir(), o.Dir)
@@ -129,7 +129,7 @@ func TestWrongChecksumFile(t *testing.T) {
 	layouttest.Try(t, os.WriteFile(sum, []byte("00"), 0o644))
 	report := pulltest.Run(t, o)
 	if !slices.Equal(report.Kept, []string{"app.tar"}) || !slices.Equal(report.Written, []string{"app.tar.gostsum"}) {
-		t.Errorf("got kept %q and written %q, want that only the checksum file was written", report.Kept, report.Written)
+		t.Errorf("Kept = %q, Written = %q; want app.tar kept, and only app.tar.gostsum written", report.Kept, report.Written)
 	}
 	if text, err := os.ReadFile(sum); err != nil || string(text) != sumOf(t, filepath.Join(o.Dir, "app.tar")) {
 		t.Errorf("%s, %v", text, err)
@@ -150,7 +150,7 @@ func TestDamagedStagedArchive(t *testing.T) {
 		}
 	})
 	if _, err := pull.Run(ctx, o, nil); err == nil {
-		t.Fatal("the first pull succeeded, although it was interrupted")
+		t.Fatal("the first pull returned no error, want one because it is interrupted")
 	}
 	staged := filepath.Join(o.Dir, ".tmp/layoutproxy/archives/app.tar")
 	at, _ := largestBlob(t, staged)
@@ -185,12 +185,12 @@ func TestDamagedTree(t *testing.T) {
 	pulltest.Run(t, o)
 	for _, q := range r.Requests() {
 		if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && !wrong[hex] {
-			t.Errorf("the blob %s was intact, but the pull fetched it again", hex)
+			t.Errorf("the pull fetched the intact blob %s again, want no request for it", hex)
 		}
 	}
 	for name, body := range contents(t, o.Dir) {
 		if body != want[name] {
-			t.Errorf("%s differs from the same file before the damage", name)
+			t.Errorf("after the pull, %s differs from the same file before the damage, want identical bytes", name)
 		}
 	}
 	sameTree(t, tree.Dir(), o.Dir)
@@ -211,17 +211,17 @@ func TestTreeBlobsArePlacedLast(t *testing.T) {
 		reached = true
 		for name := range contents(t, o.Dir) {
 			if !strings.HasPrefix(name, ".tmp/") {
-				t.Errorf("%s was placed before all blobs were fetched", name)
+				t.Errorf("%s is in the bundle before all blobs are fetched, want only files in .tmp", name)
 			}
 		}
 	})
 	pulltest.Run(t, o)
 	if !reached {
-		t.Error("the pull did not reach the point where all blobs are fetched")
+		t.Error("the pull never reached the point \"fetched all\", want it reached once")
 	}
 	for name := range contents(t, o.Dir) {
 		if info, err := os.Stat(filepath.Join(o.Dir, name)); err != nil || info.Mode().Perm()&0o444 != 0o444 {
-			t.Errorf("%s has the mode %v, want that every user may read it; error %v", name, info.Mode(), err)
+			t.Errorf("mode of %s = %v, error %v; want a mode that lets every user read the file", name, info.Mode(), err)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func TestRefusedReferrers(t *testing.T) {
 		repo, err := s.Repository("shop/app")
 		layouttest.Try(t, err)
 		if tags, _ := repo.Tags("", -1); len(tags) != 2 {
-			t.Errorf("status %d: got the tags %q, want the image and its signature", status, tags)
+			t.Errorf("status %d: the bundle has the tags %q, want those of the image and of its signature", status, tags)
 		}
 		if len(noticed) != 1 || !strings.Contains(noticed[0].Error(), fmt.Sprint(status)) {
 			t.Errorf("status %d: got the notices %v, want one with this status", status, noticed)
@@ -204,7 +204,7 @@ func TestTagsThatMoveDuringAPull(t *testing.T) {
 	_, err := pull.Run(t.Context(), o, nil)
 	var incomplete *pull.IncompleteError
 	if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "shop/app:v1.0: missing") {
-		t.Errorf("got error %v, want that the tag v1.0 is missing", err)
+		t.Errorf("got error %v, want an *IncompleteError about the missing tag v1.0", err)
 	}
 	pulltest.NothingPublished(t, o.Dir)
 }
@@ -250,14 +250,14 @@ func TestInterruptedPull(t *testing.T) {
 	for _, q := range r.Requests() {
 		hex := q.Path[strings.LastIndex(q.Path, ":")+1:]
 		if q.Kind() == "GET blobs" && there[hex] {
-			t.Errorf("blob %s was complete, but the next pull fetched it again", hex)
+			t.Errorf("the next pull fetched the complete blob %s again, want no request for it", hex)
 		}
 		if hex == large && q.Status == http.StatusPartialContent {
 			ranges++
 		}
 	}
 	if ranges != 1 {
-		t.Errorf("got %d requests for the rest of the large blob, want 1", ranges)
+		t.Errorf("the next pull sent %d requests for the rest of the large blob, want 1", ranges)
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 
@@ -277,7 +277,7 @@ func TestInterruptedPull(t *testing.T) {
 	pulltest.Run(t, o)
 	for _, q := range r.Requests() {
 		if q.Status == http.StatusPartialContent {
-			t.Errorf("the pull resumed %s, although NoResume is set", q.Path)
+			t.Errorf("with NoResume, the pull resumed %s, want a complete download", q.Path)
 		}
 	}
 	sameTree(t, tree.Dir(), o.Dir)
@@ -295,7 +295,8 @@ func waitForState(ctx context.Context, dir, blob string) {
 	}
 }
 
-// interrupting is a response writer. After it has sent the number of bytes in at, it calls do.
+// interrupting is a response writer. It calls the function do after it has sent as many bytes as
+// the field at says.
 type interrupting struct {
 	http.ResponseWriter
 	sent *atomic.Int64

@@ -90,7 +90,7 @@ func (f *fetcher) fetchMissing(ctx context.Context, repository string, b closure
 	return have > 0, os.Rename(part.Name(), f.work.blob(b.Digest))
 }
 
-// fetchRest fetches the bytes of a blob from offset have to the end, and appends them to the part.
+// fetchRest fetches a blob from the offset in have to its end, and appends the bytes to the part.
 func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.Descriptor, part *os.File, sum io.Writer, have int64, fresh bool) (err error) {
 	if have == b.Size && have > 0 {
 		return nil
@@ -123,7 +123,7 @@ func (c counter) Write(p []byte) (int, error) {
 }
 
 // copyBlob copies a blob that is stored elsewhere into the working directory. It reports whether
-// the copy has the right digest. If not, it keeps the part from an earlier pull, if there is one.
+// the copy has the right digest. If the digest is wrong, it keeps any part from an earlier pull.
 func (f *fetcher) copyBlob(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
 	r, err := where.Open(ctx)
 	if err != nil {

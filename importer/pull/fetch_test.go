@@ -50,22 +50,22 @@ func TestPartSurvivesDamagedCopy(t *testing.T) {
 	where := extent.List{{File: plainFile(elsewhere), Len: b.Size}}
 	write(elsewhere, bytes.Repeat([]byte("wrong"), 1000))
 	if good, err := f.copyBlob(t.Context(), where, b); good || err != nil {
-		t.Fatalf("copying a damaged blob: got %v, error %v; want false and no error", good, err)
+		t.Fatalf("copyBlob of a damaged blob = %v, error %v; want false and no error", good, err)
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	if good, err := f.copyBlob(stopped, where, b); good || !errors.Is(err, context.Canceled) {
-		t.Fatalf("copying with an ended context: got %v, error %v; want false and context.Canceled", good, err)
+		t.Fatalf("copyBlob with an ended context = %v, error %v; want false and context.Canceled", good, err)
 	}
 	if have, err := os.ReadFile(part); err != nil || !bytes.Equal(have, data[:3000]) {
-		t.Fatalf("the part of the download has %d bytes, want its 3000 bytes unchanged; error %v", len(have), err)
+		t.Fatalf("the partial download has %d bytes, error %v; want its 3000 bytes unchanged", len(have), err)
 	}
 	write(elsewhere, data)
 	if good, err := f.copyBlob(t.Context(), where, b); !good || err != nil {
-		t.Fatalf("copying an intact blob: got %v, error %v; want true and no error", good, err)
+		t.Fatalf("copyBlob of an intact blob = %v, error %v; want true and no error", good, err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(part)); err != nil || len(left) > 0 {
-		t.Errorf("parts that the copy did not remove: %v, error %v", left, err)
+		t.Errorf("partial downloads after copyBlob: %v, error %v; want none", left, err)
 	}
 }
 

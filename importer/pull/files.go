@@ -44,7 +44,7 @@ func (s *Source) readFiles(ctx context.Context, repository string, layers []imag
 	return files, err
 }
 
-// layersOf returns the layers of an image. For an index, it returns those of the first image,
+// layersOf returns the layers of an image. For an index, it returns the layers of the first image,
 // because the files that are read are the same for all platforms.
 func (s *Source) layersOf(ctx context.Context, repository string, image closure.Descriptor) (layers []imagefile.Layer, err error) {
 	var unread error

@@ -24,7 +24,7 @@ func TestNestedIndexes(t *testing.T) {
 	for i := range 2 * 8 {
 		_, err := s.layersOf(t.Context(), "app", c)
 		if tooDeep := err != nil && strings.Contains(err.Error(), "index of indexes"); tooDeep != (i >= 8) || !tooDeep && err != nil {
-			t.Errorf("%d nested indexes: got error %v, want one only from 8 indexes on", i, err)
+			t.Errorf("%d nested indexes: got error %v, want one only if there are at least 8", i, err)
 		}
 		c = put(fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, specs.MediaTypeImageIndex, c.MediaType, c.Digest, c.Size))
 	}

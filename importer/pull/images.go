@@ -119,7 +119,7 @@ func (d *Draft) child(ctx context.Context, l *Layout, tag string, child digest.D
 	}
 	reason := err.Error()
 	if IsAbsent(err) {
-		reason = "missing, although an index names it"
+		reason = "missing, although an index lists it"
 	}
 	d.AddLayoutProblem(l, newMissing(l.Repository, child.String(), reason), tag)
 	return closure.Descriptor{}, nil

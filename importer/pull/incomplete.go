@@ -21,7 +21,7 @@ type Part struct {
 	Reason   string
 }
 
-// requiredPart returns the part for planned content that nothing else is known about.
+// requiredPart returns the part for content about which the plan says nothing else.
 func requiredPart() Part { return Part{false, "the plan requires it"} }
 
 // Unit is one version of a component. It is pulled completely or not at all.

@@ -30,6 +30,6 @@ func TestIncompleteRepositories(t *testing.T) {
 		t.Error(diff)
 	}
 	if _, ok := pulltest.Listed(t, got)["shop/app:v1.0"]; ok {
-		t.Error("the pull published a tag that is missing in the source")
+		t.Error("the bundle has the tag shop/app:v1.0, want it absent because the source does not have it")
 	}
 }

@@ -73,7 +73,7 @@ func checkInventory(t *testing.T, dir string) {
 		t.Errorf("blobs:\n%s", diff)
 	}
 	if got.Bundle != want.Bundle || got.CountTags() == 0 {
-		t.Errorf("the inventory has the id %s, want %s; it has %d tags, want some", got.Bundle, want.Bundle, got.CountTags())
+		t.Errorf("id of the inventory = %s, want %s; number of tags = %d, want at least 1", got.Bundle, want.Bundle, got.CountTags())
 	}
 }
 
@@ -93,7 +93,7 @@ func TestInventoryListsTheDirectory(t *testing.T) {
 			before := inventoryOf(t, dir)
 			pull(f, older, "app", "base")
 			if diff := cmp.Diff(before, inventoryOf(t, dir)); diff != "" {
-				t.Errorf("a second pull of the same bundle changed the inventory:\n%s", diff)
+				t.Errorf("a second pull of the same bundle changed the inventory (-before +after), want it unchanged:\n%s", diff)
 			}
 			pull(f, older, "kept") // the pull adds this repository to those of the earlier pulls
 			pull(form{}, newer, "app", "more")
@@ -152,7 +152,7 @@ func TestSignatureOfUnchangedBundle(t *testing.T) {
 			run(older, key)
 			run(older, nil) // without a key, the unchanged bundle keeps its signature
 			if again, same := signed(); !bytes.Equal(data, again) || !bytes.Equal(signature, same) {
-				t.Error("a pull changed the signature of an unchanged bundle")
+				t.Error("a pull of an unchanged bundle changed the inventory or its signature, want both unchanged")
 			}
 			other := newKey(t)
 			run(older, other)
@@ -163,7 +163,7 @@ func TestSignatureOfUnchangedBundle(t *testing.T) {
 			run(newer, nil)
 			data, signature = signed()
 			if i, err := inventory.Parse(data); err != nil || i.Key != "" || signature != nil {
-				t.Errorf("the changed bundle must have no signature: error %v, signature %x", err, signature)
+				t.Errorf("inventory of the changed bundle: error %v, signature %x; want neither a key nor a signature", err, signature)
 			}
 			run(newer, key)
 			data, signature = signed()

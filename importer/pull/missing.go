@@ -23,7 +23,7 @@ import (
 // part of the bundle decides whether the content is optional.
 type Problem struct {
 	layoutstore.Problem
-	Component string // name of the component, as "module console"
+	Component string // name of the component, such as "module console"
 	Part      Part
 	lost      bool // whether the content is a blob that is missing or damaged in the source
 }

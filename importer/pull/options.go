@@ -29,7 +29,7 @@ type Options struct {
 
 	// Tree means that layouts are written as directories, not as archives.
 	Tree bool
-	// ChunkSize is the size of chunks in bytes; 0 does not split archives.
+	// ChunkSize is the size of chunks in bytes; 0 means that archives are not split.
 	ChunkSize int64
 	// NewSum returns the hash for the .gostsum files. If it is nil, the bundle has no such files.
 	NewSum func() hash.Hash

@@ -46,11 +46,11 @@ func TestArchiveIsWrittenDuringTheFetch(t *testing.T) {
 		}
 		select {
 		case err := <-done:
-			t.Fatalf("the pull ended without its last blob: %v", err)
+			t.Fatalf("the pull ended with error %v before it had the last blob, want it to wait for this blob", err)
 		case <-time.After(time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the pull wrote nothing before it fetched the last blob")
+			t.Fatal("the pull wrote no archive before it fetched the last blob, want some bytes")
 		}
 	}
 	release()

@@ -136,7 +136,7 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 		now := maps.Equal(got, fresh)
 		if err != nil || !now && (published || !maps.Equal(got, old)) {
 			bad = true
-			t.Errorf("at point %s, visit %d: the directory has neither the old nor the new content (error: %v)\n%s", point, steps[point], err, cmp.Diff(fresh, got))
+			t.Errorf("at point %s, visit %d: a new reader sees neither the old nor the new content, want one of them (error %v)\n%s", point, steps[point], err, cmp.Diff(fresh, got))
 			return
 		}
 		published = now
@@ -144,17 +144,17 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 		layouttest.Try(t, err)
 		if seen := pulltest.Listed(t, live.Snapshot()); !maps.Equal(seen, got) {
 			bad = true
-			t.Errorf("at point %s, visit %d: an existing reader sees other content than a new one\n%s", point, steps[point], cmp.Diff(got, seen))
+			t.Errorf("at point %s, visit %d: an existing reader and a new one see different content, want the same\n%s", point, steps[point], cmp.Diff(got, seen))
 		}
 	}
 	o.SetReached(check)
 	pulltest.Run(t, o)
 	if check("end"); !published || steps["placing"] == 0 {
-		t.Errorf("new content seen at the end: %v, want true; visits per point: %v, want at least one visit of placing", published, steps)
+		t.Errorf("at the end, readers see the new content: %v, want true; visits per point: %v, want at least one of placing", published, steps)
 	}
 	for name := range contents(t, o.Dir) {
 		if strings.HasPrefix(name, ".") {
-			t.Errorf("%s was left in the directory", name)
+			t.Errorf("after the pull, the directory contains %s, want no hidden files", name)
 		}
 	}
 	return fresh
@@ -167,7 +167,7 @@ func interrupted(t *testing.T, o pull.Options, at string, n int) {
 	died := errors.New("died")
 	defer func() {
 		if r := recover(); r != died { //nolint:errorlint // the value must be the same, not only equal
-			t.Fatalf("the pull did not stop at the point: %v", r)
+			t.Fatalf("panic of the pull at the point = %v, want %v", r, died)
 		}
 	}()
 	o.SetReached(func(point string) {
@@ -196,7 +196,7 @@ func TestLostFilesOfAPublication(t *testing.T) {
 			layouttest.Try(t, err)
 			s := tree.Snapshot()
 			if p := problemsOf(s); s.TagCount() != 0 || len(p) != 1 || p[0].Kind != layoutstore.Incomplete || !strings.Contains(p[0].Reason, "run the same pull again") {
-				t.Errorf("a reader sees %d tags, want none; problems %v", s.TagCount(), p)
+				t.Errorf("a reader sees %d tags and the problems %v; want no tags, and 1 problem that says to run the same pull again", s.TagCount(), p)
 			}
 			if _, err := pull.Run(t.Context(), f.options(t, newer, dir, "kept"), nil); err == nil || !strings.Contains(err.Error(), "run the interrupted pull again") {
 				t.Errorf("a different pull into the directory: got error %v, want one that asks for the first pull", err)
@@ -247,7 +247,7 @@ func TestReaderDuringPulls(t *testing.T) {
 				return
 			}
 			if got := pulltest.Listed(t, tree.Snapshot()); !maps.Equal(got, states[0]) && !maps.Equal(got, states[1]) {
-				t.Errorf("the reader saw neither state: %s", cmp.Diff(states[1], got))
+				t.Errorf("the reader saw neither the old nor the new content, want one of them: %s", cmp.Diff(states[1], got))
 				return
 			}
 		}
@@ -264,7 +264,7 @@ func TestReaderDuringPulls(t *testing.T) {
 func TestPublicationNames(t *testing.T) {
 	for _, name := range []string{"../a.tar", "/a.tar", ".a.tar", "a/../b.tar", ""} {
 		if _, err := (volume.Publication{Staged: volume.StagedDir(1), Remove: []string{name}}).Encode(); err == nil {
-			t.Errorf("a publication with the name %q was accepted", name)
+			t.Errorf("Encode of a publication with the name %q: got no error, want one", name)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func (r Repositories) Check(source client.Reference) error {
 			name = source.Repository(at)
 		}
 		if strings.TrimSuffix(at, "/") == "" || !names.IsRepository(name) {
-			return Usage("repository %q: malformed repository name %q: name the repository relative to %s", at, name, source)
+			return Usage("repository %q: malformed repository name %q: write the name relative to %s", at, name, source)
 		}
 	}
 	if _, err := path.Match(r.Tag, ""); err != nil {

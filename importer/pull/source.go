@@ -25,7 +25,7 @@ const (
 )
 
 // Source reads a registry. It requests everything at most once. It does not request content that an
-// earlier pull has left or an older bundle has. Its methods are safe for concurrent use.
+// earlier pull or an older bundle has already stored. Its methods are safe for concurrent use.
 type Source struct {
 	registry *client.Client
 	meter    Meter

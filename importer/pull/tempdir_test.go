@@ -70,11 +70,11 @@ func TestTempDir(t *testing.T) {
 			o.Registry = c
 			r.Inject(registrytest.Truncate(registrytest.First(1, blob), 20_000))
 			if _, err := pull.Run(t.Context(), o, nil); err == nil {
-				t.Fatal("the pull succeeded, although a download was cut")
+				t.Fatal("the pull returned no error, want one because a download was cut off")
 			}
 			expectNoBlobs(t, o.Dir)
 			if kept := filesBelow(t, o.TempDir); len(kept) == 0 {
-				t.Error("the failed pull kept no state in TempDir")
+				t.Error("the failed pull kept no files in TempDir, want its state there")
 			}
 			other := o // a pull of another bundle uses another working directory
 			other.Dir = t.TempDir()
@@ -99,7 +99,7 @@ func TestTempDir(t *testing.T) {
 			left, err := os.ReadDir(o.TempDir)
 			layouttest.Try(t, err)
 			if len(left) > 0 {
-				t.Errorf("files left in TempDir: %v, want none", left)
+				t.Errorf("files in TempDir after the pull: %v, want none", left)
 			}
 		})
 	}
@@ -110,7 +110,7 @@ func expectNoBlobs(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range filesBelow(t, dir) {
 		if strings.Contains(name, "/blobs/") && strings.HasPrefix(name, "/.tmp") || strings.Contains(name, "/parts/") {
-			t.Errorf("the pull stored %s in the bundle's directory", name)
+			t.Errorf("the bundle's directory contains the temporary file %s, want it in TempDir", name)
 		}
 	}
 }
@@ -124,7 +124,7 @@ func TestForeignTempDir(t *testing.T) {
 	o.Planner, o.TempDir = pull.Repositories{Paths: []string{"."}}, t.TempDir()
 	r.Inject(registrytest.Answer(registrytest.First(1, registrytest.On("GET tags")), http.StatusForbidden))
 	if _, err := pull.Run(t.Context(), o, nil); err == nil {
-		t.Fatal("the pull succeeded, although the registry refused a request")
+		t.Fatal("the pull returned no error, want one because the registry refused a request")
 	}
 	made, err := filepath.Glob(filepath.Join(o.TempDir, "*"))
 	layouttest.Try(t, err)
@@ -142,7 +142,7 @@ func TestForeignTempDir(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 		if left := filesBelow(t, victim); len(left) > 0 {
-			t.Errorf("%s in place of the working directory: the pull wrote %q", what, left)
+			t.Errorf("%s in place of the working directory: the pull wrote %q there, want no files", what, left)
 		}
 	}
 	layouttest.Try(t, os.Remove(made[0]))

@@ -64,7 +64,7 @@ func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 		b, err := got.Referrers(context.Background(), d.Digest)
 		layouttest.Try(t, err)
 		if diff := cmp.Diff(a, b); diff != "" {
-			t.Errorf("the referrers of %s differ: %s", tag, diff)
+			t.Errorf("the referrers of %s differ, want equal lists: %s", tag, diff)
 		}
 	}
 }
@@ -138,7 +138,7 @@ func TestTagsByGlob(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}, Tag: "nothing*"}
 	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `no tag of app matches "nothing*"`) {
-		t.Errorf("pull with a pattern that no tag matches: got error %v, want one that names the pattern", err)
+		t.Errorf("pull with the pattern nothing*, which matches no tag: got error %v, want one that contains the pattern", err)
 	}
 }
 
@@ -167,7 +167,7 @@ func TestReferrersByTag(t *testing.T) {
 	repo, err = s.Repository("shop/app")
 	layouttest.Try(t, err)
 	if list, err := repo.Referrers(context.Background(), subject.Digest); err != nil || !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == refers.Digest }) {
-		t.Errorf("got the referrers %v, error %v; want the image that refers to the subject", list, err)
+		t.Errorf("Referrers = %v, error %v; want the image that refers to the subject", list, err)
 	}
 }
 
@@ -192,7 +192,7 @@ func TestPullForOnePlatform(t *testing.T) {
 	o.Platform = &pull.Platform{OS: "plan9", Architecture: "mips"}
 	var incomplete *pull.IncompleteError
 	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "multi: no image for plan9/mips in its index") {
-		t.Errorf("pull for a platform that the index does not have: got error %v, want one that names the platform", err)
+		t.Errorf("pull for a platform that the index does not have: got error %v, want one about plan9/mips", err)
 	}
 	for _, bad := range []string{"", "linux", "linux/", "/amd64", "a/b/c/d"} {
 		if _, err := pull.ParsePlatform(bad); !errors.Is(err, pull.ErrUsage) {
@@ -218,7 +218,7 @@ func TestPullOverOlderBundle(t *testing.T) {
 	r.Forget()
 	report := pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 0 || len(report.Written) != 0 || len(report.Kept) != 2 {
-		t.Errorf("a second pull fetched %d blobs, want 0; written %q, kept %q", n, report.Written, report.Kept)
+		t.Errorf("a second pull fetched %d blobs, want 0; it wrote %q, want nothing, and kept %q, want 2 archives", n, report.Written, report.Kept)
 	}
 
 	app := tree.Layout("shop/app")
@@ -228,10 +228,10 @@ func TestPullOverOlderBundle(t *testing.T) {
 	r.Forget()
 	report = pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 3 || !slices.Equal(report.Written, []string{"app.tar"}) || !slices.Equal(report.Kept, []string{"root.tar"}) {
-		t.Errorf("the pull fetched %d blobs, want the 3 new ones; written %q, kept %q", n, report.Written, report.Kept)
+		t.Errorf("the pull fetched %d blobs, want the 3 new ones; it wrote %q, want app.tar, and kept %q, want root.tar", n, report.Written, report.Kept)
 	}
 	if info, err := os.Stat(filepath.Join(o.Dir, "root.tar")); err != nil || !os.SameFile(info, before["root.tar"]) || !info.ModTime().Equal(before["root.tar"].ModTime()) {
-		t.Errorf("the pull changed root.tar: %v", err)
+		t.Errorf("the pull changed root.tar, want the same file with the same time: %v", err)
 	}
 	s := pulltest.OpenAt(t, "shop", o.Dir)
 	pulltest.Intact(t, s)
@@ -245,14 +245,14 @@ func TestPullOverOlderBundle(t *testing.T) {
 	o.ChunkSize, o.NewSum = 30_000, sha256.New
 	pulltest.Run(t, o)
 	if _, err := os.Stat(filepath.Join(o.Dir, "app.tar")); err == nil {
-		t.Error("the pull left app.tar beside its chunks")
+		t.Error("after a pull of chunks, app.tar exists beside them, want it removed")
 	}
 	chunk, err := os.ReadFile(filepath.Join(o.Dir, "app.tar.0002.chunk"))
 	layouttest.Try(t, err)
 	sum, err := os.ReadFile(filepath.Join(o.Dir, "app.tar.0002.chunk.gostsum"))
 	layouttest.Try(t, err)
 	if h := sha256.Sum256(chunk); len(chunk) != 30_000 || string(sum) != hex.EncodeToString(h[:]) {
-		t.Errorf("the chunk has %d bytes, want 30000, or its checksum %q is wrong", len(chunk), sum)
+		t.Errorf("the chunk has %d bytes, want 30000; its checksum file contains %q, want %x", len(chunk), sum, h)
 	}
 	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 
@@ -261,7 +261,7 @@ func TestPullOverOlderBundle(t *testing.T) {
 	joined(t, o.Dir, "app.tar")
 	layouttest.Split(t, filepath.Join(o.Dir, "app.tar"), o.ChunkSize)
 	if report := pulltest.Run(t, o); len(report.Written) > 0 || len(report.Kept) != 2 {
-		t.Errorf("got written %q and kept %q, want that all archives are kept", report.Written, report.Kept)
+		t.Errorf("Written = %q, Kept = %q; want nothing written and 2 archives kept", report.Written, report.Kept)
 	}
 	o.NewSum = sha256.New
 	o.ChunkSize = 0
@@ -413,7 +413,7 @@ func TestConcurrentPulls(t *testing.T) {
 		done <- err
 	}()
 	if err := <-inside; err == nil || !strings.Contains(err.Error(), "another pull") {
-		t.Errorf("the second pull: got error %v, want that another pull is writing", err)
+		t.Errorf("second pull at the same time: got error %v, want one that says that another pull is running", err)
 	}
 	layouttest.Try(t, <-done)
 }
@@ -431,7 +431,7 @@ func TestOldState(t *testing.T) {
 	breakBlobs()
 	for _, age := range []time.Duration{23 * time.Hour, 25 * time.Hour} {
 		if _, err := pull.Run(t.Context(), o, nil); err == nil {
-			t.Fatal("the pull succeeded, although a blob was refused")
+			t.Fatal("the pull returned no error, want one because the registry refused a blob")
 		}
 		there := finished(t, o.Dir)
 		then := time.Now().Add(-age)
@@ -446,7 +446,7 @@ func TestOldState(t *testing.T) {
 			}
 		}
 		if (again > 0) != (age > 24*time.Hour) {
-			t.Errorf("the state was %s old: the next pull fetched %d of its %d blobs again", age, again, len(there))
+			t.Errorf("state of an age of %s: the next pull fetched %d of its %d blobs again, want some only after 24 hours", age, again, len(there))
 		}
 		o.Dir = t.TempDir()
 		breakBlobs()

@@ -108,7 +108,7 @@ func tempFor(temp, dir string) (string, error) {
 	}
 	info, err := os.Lstat(path)
 	if err == nil && (!info.IsDir() || !isOwn(info)) {
-		err = fmt.Errorf("%s belongs to another user or is not a directory: remove it, or name another --tmp-dir", path)
+		err = fmt.Errorf("%s belongs to another user or is not a directory: remove it, or choose another --tmp-dir", path)
 	}
 	return path, err
 }

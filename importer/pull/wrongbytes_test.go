@@ -38,11 +38,11 @@ func TestRepeatedWrongContent(t *testing.T) {
 			r.Inject(registrytest.Spoil(test.match, test.spoil))
 			_, err := pull.Run(t.Context(), o, nil)
 			if err == nil {
-				t.Fatal("the pull succeeded, although all content is wrong")
+				t.Fatal("the pull returned no error, want one because all content is wrong")
 			}
 			for _, words := range append(test.says, r.Host, "shop/app") {
 				if !strings.Contains(err.Error(), words) {
-					t.Errorf("the error %v does not contain %q", err, words)
+					t.Errorf("got error %v, want one that contains %q", err, words)
 				}
 			}
 			asked := map[string]int{}
@@ -58,7 +58,7 @@ func TestRepeatedWrongContent(t *testing.T) {
 				}
 			}
 			if most != 3 {
-				t.Errorf("the pull requested the same content %d times, want 3", most)
+				t.Errorf("the pull sent up to %d requests for the same content, want 3", most)
 			}
 			pulltest.NothingPublished(t, o.Dir)
 		})
@@ -83,7 +83,7 @@ func TestWrongPartsOfBlobs(t *testing.T) {
 	r.Inject(registrytest.Spoil(func(q *http.Request) bool { return blob(q) && q.Header.Get("Range") != "" }, registrytest.FlipBit))
 	r.Inject(registrytest.Truncate(registrytest.First(1, blob), 20_000))
 	if _, err := pull.Run(t.Context(), o, nil); err == nil {
-		t.Fatal("the pull succeeded, although a download was cut")
+		t.Fatal("the pull returned no error, want one because a download was cut off")
 	}
 	r.Forget()
 	pulltest.Run(t, o)
@@ -95,6 +95,6 @@ func TestWrongPartsOfBlobs(t *testing.T) {
 		}
 	}
 	if !slices.Equal(answers, []int{http.StatusPartialContent, http.StatusOK}) {
-		t.Errorf("got responses with the statuses %d, want 206 for the rest and 200 for the complete blob", answers)
+		t.Errorf("statuses of the responses = %d, want 206 for the rest, then 200 for the complete blob", answers)
 	}
 }

@@ -27,7 +27,7 @@ func TestParseChannel(t *testing.T) {
 			data = []byte(file)
 		}
 		if _, err := ParseChannel("stable", data); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: the error is %v, want %q", file, err, want)
+			t.Errorf("ParseChannel(stable, %q): got error %v, want one that contains %q", file, err, want)
 		}
 	}
 }

@@ -51,10 +51,10 @@ func TestChooseByConstraint(t *testing.T) {
 			}
 		}
 		if got := strings.Join(starts, " "); got != want {
-			t.Errorf("the lowest version of %s is %q, want %q", text, got, want)
+			t.Errorf("lowest version of %s = %q, want %q", text, got, want)
 		}
 		if c.HasStart() != (len(starts) == len(c.Ranges)) {
-			t.Errorf("HasStart of the constraint %s is %v, want the opposite", text, c.HasStart())
+			t.Errorf("HasStart of the constraint %s = %v, want %v", text, c.HasStart(), !c.HasStart())
 		}
 	}
 	for _, bad := range []string{"", " ", "=", "=+stable", "=v1+", "=v1+nightly", "stable", ">=", "1.2.3.4", "a b", "1 ||", "|| 1"} {
@@ -78,7 +78,7 @@ func FuzzConstraint(f *testing.F) {
 		}
 		if len(c.Ranges) == 0 {
 			if c.Tag == "" {
-				t.Fatalf("the constraint %q has neither ranges nor a tag", text)
+				t.Fatalf("the constraint %q has neither ranges nor a tag, want one of them", text)
 			}
 			return
 		}
@@ -90,16 +90,16 @@ func FuzzConstraint(f *testing.F) {
 		}
 		chosen := c.Choose(tags)
 		if !slices.IsSorted(chosen) || len(slices.Compact(slices.Clone(chosen))) != len(chosen) {
-			t.Fatalf("%q chooses tags that are not ascending: %q", text, chosen)
+			t.Fatalf("%q chooses the tags %q, want ascending tags without duplicates", text, chosen)
 		}
 		for _, tag := range tags {
 			r, _ := Parse(tag)
 			fits := c.Matches(r.Version)
 			if slices.Contains(chosen, tag) && !fits {
-				t.Fatalf("%q chooses %s, which does not match it", text, tag)
+				t.Fatalf("%q chooses the tag %s, want only tags that match", text, tag)
 			}
 			if fits && !slices.ContainsFunc(chosen, func(other string) bool { return other[:4] == tag[:4] && other >= tag }) {
-				t.Fatalf("%q matches %s, but chooses no tag of its minor version: %q", text, tag, chosen)
+				t.Fatalf("%q matches the tag %s, so want this tag or a higher one of its minor version; chosen: %q", text, tag, chosen)
 			}
 		}
 	})

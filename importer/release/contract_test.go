@@ -16,11 +16,11 @@ func TestParseContract(t *testing.T) {
 		t.Errorf("%+v: %v", c, err)
 	}
 	if c, err := ParseContract(""); err != nil || !cmp.Equal(c, Contract{}) {
-		t.Errorf("without an annotation, the contract is %+v, error %v", c, err)
+		t.Errorf("ParseContract of an empty annotation = %+v, error %v; want an empty contract and no error", c, err)
 	}
 	for _, bad := range []string{"%", encode("["), encode(`{"requirements":{"deckhouse":{"constraint":">=1"},"modules":7}}`)} {
 		if c, err := ParseContract(bad); err == nil || !strings.Contains(err.Error(), "malformed contract") || !cmp.Equal(c, Contract{}) {
-			t.Errorf("the malformed annotation %q is parsed as %+v, error %v", bad, c, err)
+			t.Errorf("ParseContract(%q) = %+v, error %v; want an empty contract, and an error about a malformed contract", bad, c, err)
 		}
 	}
 }
@@ -36,7 +36,7 @@ func TestRequirementOf(t *testing.T) {
 	}
 	for module, want := range map[string]Requirement{"a": {"a", ">=1"}, "b": {"b", ">=3"}, "c": {"c", ">=4"}, "one of": {}, "d": {}} {
 		if got, ok := c.RequirementOf(module); got != want || ok != (want != Requirement{}) {
-			t.Errorf("RequirementOf(%s) is %v, %v", module, got, ok)
+			t.Errorf("RequirementOf(%s) = %v, %v; want %v, and true unless it is empty", module, got, ok, want)
 		}
 	}
 }
@@ -58,10 +58,10 @@ func TestRequirementFits(t *testing.T) {
 		one, _ := Parse(c.version)
 		r := Requirement{"m", c.constraint}
 		if got, err := r.Fits(one.Version); got != c.want || err != nil {
-			t.Errorf("Fits of version %s and constraint %q returns %v, error %v", c.version, c.constraint, got, err)
+			t.Errorf("Fits of version %s and constraint %q = %v, error %v; want %v and no error", c.version, c.constraint, got, err, c.want)
 		}
 		if got, err := r.FitsAny(ParseAll([]string{"0.0.0", c.version})); got != c.want || err != nil {
-			t.Errorf("FitsAny of the versions 0.0.0 and %s, with constraint %q, returns %v, error %v", c.version, c.constraint, got, err)
+			t.Errorf("FitsAny of the versions 0.0.0 and %s, and constraint %q = %v, error %v; want %v and no error", c.version, c.constraint, got, err, c.want)
 		}
 	}
 	r := Requirement{"m", "newest"}
@@ -69,7 +69,7 @@ func TestRequirementFits(t *testing.T) {
 		t.Errorf("%v, %v", ok, err)
 	}
 	if ok, err := r.FitsAny(nil); ok || err != nil {
-		t.Errorf("FitsAny without versions returns %v, error %v; want false and no error", ok, err)
+		t.Errorf("FitsAny without versions = %v, error %v; want false and no error", ok, err)
 	}
 	if a, b := (Requirement{"m", ""}).String(), (Requirement{"m", ">=1"}).String(); a != "m" || b != "m >=1" {
 		t.Errorf("%q, %q", a, b)

@@ -18,7 +18,7 @@ func FuzzRelease(f *testing.F) {
 		r, _ := Parse("v1.69.3")
 		doc, note := Document(r, version, changelog)
 		if doc == nil && note == "" {
-			t.Fatal("Document returns neither a document nor a reason")
+			t.Fatal("Document returned neither a document nor a note, want one of them")
 		}
 		if doc == nil {
 			return
@@ -28,7 +28,7 @@ func FuzzRelease(f *testing.F) {
 			t.Fatalf("%v: %s", err, doc)
 		}
 		if again, _ := Document(r, version, changelog); !bytes.Equal(again, doc) {
-			t.Fatal("a second call of Document returns different bytes")
+			t.Fatal("a second call of Document returned different bytes, want the same")
 		}
 	})
 }

@@ -22,7 +22,7 @@ func TestDocument(t *testing.T) {
 	} {
 		doc, note := Document(r, version, []byte(c.changelog))
 		if string(doc) != c.want || !strings.HasPrefix(note, c.note) || (note == "") != (c.note == "") || strings.Contains(note, "\n") {
-			t.Errorf("%s: note %q, document\n%s", name, note, doc)
+			t.Errorf("%s: Document returned the note %q, want %q at the start; got the document\n%s\nwant\n%s", name, note, c.note, doc, c.want)
 		}
 	}
 	for name, c := range map[string]struct {
@@ -34,7 +34,7 @@ func TestDocument(t *testing.T) {
 		"malformed contents": {[]byte(`{"requirements":7}`), "skipped: version.json: "},
 	} {
 		if doc, note := Document(r, c.version, nil); doc != nil || !strings.HasPrefix(note, c.note) {
-			t.Errorf("%s: note %q, document\n%s", name, note, doc)
+			t.Errorf("%s: Document returned the note %q, want %q at the start and no document; got\n%s", name, note, c.note, doc)
 		}
 	}
 }

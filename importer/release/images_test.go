@@ -52,7 +52,7 @@ func FuzzImages(f *testing.F) {
 		found, err := ParseDigests(data)
 		all, tagsErr := ParseTags(data)
 		if err != nil && len(found) > 0 || (err == nil) != (tagsErr == nil) || len(found) > len(all) {
-			t.Fatalf("ParseDigests returns %v, error %v; ParseTags returns %v, error %v", found, err, all, tagsErr)
+			t.Fatalf("ParseDigests = %v, error %v; ParseTags = %v, error %v; want errors from both or neither, and no digests with an error", found, err, all, tagsErr)
 		}
 		for i, image := range found {
 			if digest.Digest(image.Reference).Validate() != nil || i > 0 && found[i-1].Name > image.Name || len(image.Name) > maxName {
@@ -69,7 +69,7 @@ func FuzzExtraImages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		images, err := ParseExtraImages(data)
 		if err != nil && images != nil {
-			t.Fatalf("ParseExtraImages returns %q and error %v", images, err)
+			t.Fatalf("ParseExtraImages = %q, error %v; want no images with an error", images, err)
 		}
 		for _, i := range images {
 			if strings.Contains("/"+i.Name+"/", "/../") || strings.HasPrefix(i.Name, "/") || i.Name == "" || i.Reference == "" {

@@ -26,7 +26,7 @@ func TestLowestVersionOfRange(t *testing.T) {
 	} {
 		c, err := ParseConstraint(text)
 		if err != nil || len(c.Ranges) != 1 || c.Text != strings.TrimSpace(text) {
-			t.Errorf("%q is parsed as %+v, error %v", text, c, err)
+			t.Errorf("parsing the constraint %q: got %+v, error %v; want one range and no error", text, c, err)
 			continue
 		}
 		got := ""
@@ -34,7 +34,7 @@ func TestLowestVersionOfRange(t *testing.T) {
 			got = c.Ranges[0].Lowest.String()
 		}
 		if got != want || c.HasStart() != (want != "") {
-			t.Errorf("the range %q starts at %q, want %q", text, got, want)
+			t.Errorf("start of the range %q = %q, want %q", text, got, want)
 		}
 	}
 	for _, bad := range []string{"", " ", "1.2 || newest", "newest || 1.2", "1.2 ||", "||"} {

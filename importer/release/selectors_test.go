@@ -24,7 +24,7 @@ func TestParseSelectors(t *testing.T) {
 	} {
 		s := all[name]
 		if s.Name != name || s.String() != want.text || s.All != want.all || len(s.Ranges) != want.ranges || len(s.Pins) != want.pins || s.IsPinned() != want.pinned {
-			t.Errorf("the selector for %s is %+v, as text %q", name, s, s)
+			t.Errorf("selector for %s = %+v, as text %q; want %+v", name, s, s, want)
 		}
 	}
 	if len(all) != 4 || (Selector{Name: "e"}).IsPinned() {
@@ -32,7 +32,7 @@ func TestParseSelectors(t *testing.T) {
 	}
 	for _, bad := range []string{"", "A", "a/b", "@~1", "a@", "a@newest"} {
 		if all, err := ParseSelectors([]string{"good", bad}); err == nil || all != nil || !strings.Contains(err.Error(), `"`) {
-			t.Errorf("the malformed selector %q is parsed as %v, error %v", bad, all, err)
+			t.Errorf("ParseSelectors(good, %q) = %v, error %v; want nil, and an error that quotes the malformed selector", bad, all, err)
 		}
 	}
 }
@@ -40,12 +40,12 @@ func TestParseSelectors(t *testing.T) {
 func TestSortTags(t *testing.T) {
 	tags := []string{"v1.10.0", "v1.9.0", "main", "1.9.0", "alpha", "main", "v2.0.0-rc.1"}
 	if got, want := strings.Join(SortTags(tags), " "), "alpha main v1.9.0 v1.10.0 v2.0.0-rc.1"; got != want {
-		t.Errorf("the sorted tags are %s, want %s", got, want)
+		t.Errorf("SortTags = %s, want %s", got, want)
 	}
 	if got := Tags(Stable(tags)); got != "v1.9.0, v1.10.0" {
 		t.Errorf("stable: %s", got)
 	}
 	if got := Tags(nil); got != "none" {
-		t.Errorf("the text for an empty list of versions is %q", got)
+		t.Errorf("Tags(nil) = %q, want none", got)
 	}
 }

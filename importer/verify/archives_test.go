@@ -29,7 +29,7 @@ func TestReportNamesMissingChunk(t *testing.T) {
 	places := layouttest.Places(t, file)
 	n := len(layouttest.Split(t, file, size))
 	if n < 8 {
-		t.Fatalf("the archive has %d chunks, which are too few for this test", n)
+		t.Fatalf("the archive has %d chunks, want at least 8", n)
 	}
 	for lost := range n {
 		t.Run(fmt.Sprint(lost), func(t *testing.T) {
@@ -55,8 +55,8 @@ func TestReportNamesMissingChunk(t *testing.T) {
 			if diff := cmp.Diff(s.tagsWithout(t, have), slices.Sorted(maps.Keys(got))); diff != "" {
 				t.Error(diff)
 			}
-			if len(r.TagsUnknown) == 0 { // nobody knows which layouts follow after the missing chunk
-				t.Errorf("the report lists no archive whose tags are unknown")
+			if len(r.TagsUnknown) == 0 { // it is unknown which layouts come after the missing chunk
+				t.Errorf("TagsUnknown is empty, want the archive with the missing chunk")
 			}
 		})
 	}
@@ -67,7 +67,7 @@ func TestReportNamesMissingChunk(t *testing.T) {
 func causeOf(t *testing.T, r *verify.Report, path, reason string) verify.Cause {
 	t.Helper()
 	if r.Whole || len(r.Causes) != 1 || r.Causes[0].Path != path || !strings.HasPrefix(r.Causes[0].Reason, reason) {
-		t.Fatalf("complete: %v, causes %+v; want only one cause, with the reason %q", r.Whole, r.Causes, reason)
+		t.Fatalf("Whole = %v, causes %+v; want Whole = false and one cause, with the path %s and the reason %q", r.Whole, r.Causes, path, reason)
 	}
 	return r.Causes[0]
 }
@@ -97,8 +97,8 @@ func readable(places []layouttest.Place, from int64) map[string]bool {
 	return names
 }
 
-// tagsWithout returns the tags of the sample that need an entry which is not readable. It considers only tags
-// in readable indexes.
+// tagsWithout returns the tags of the sample that need an unreadable entry. It considers only tags in
+// readable indexes.
 func (s *sample) tagsWithout(t *testing.T, readable map[string]bool) (tags []string) {
 	t.Helper()
 	for _, layout := range []string{"install", "modules/x"} {

@@ -25,7 +25,6 @@ import (
 
 const place = "s3://" + buckettest.Bucket + "/p"
 
-// upload writes the files of a directory into the test bucket, below place.
 func upload(t *testing.T, s *buckettest.Server, dir string) {
 	t.Helper()
 	layouttest.Try(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -36,7 +35,6 @@ func upload(t *testing.T, s *buckettest.Server, dir string) {
 	}))
 }
 
-// runInBucket verifies sources in the test bucket, and returns the report.
 func runInBucket(t *testing.T, s *buckettest.Server, sources ...string) *verify.Report {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Buckets: s.Readers(t)})
@@ -109,11 +107,11 @@ func TestChecksumsInABucket(t *testing.T) {
 					t.Errorf("%q: %s", source, diff)
 				}
 				if diff := cmp.Diff(lines(want, dir), lines(got, place)); diff != "" || len(got.Checksums) == 0 || got.Whole != want.Whole {
-					t.Errorf("source %q: complete: %v; the reports for the directory (-) and the bucket (+) differ: %s", source, got.Whole, diff)
+					t.Errorf("source %q: Whole = %v, want %v; %d checksums, want some, equal for the directory (-) and the bucket (+): %s", source, got.Whole, want.Whole, len(got.Checksums), diff)
 				}
 				good := func(c *verify.Checksum) bool { return c.State == verify.Same || c.State == verify.Absent }
 				if n := len(slices.DeleteFunc(slices.Clone(got.Checksums), good)); source == "" && (n != c.different || got.Whole != (n == 0)) {
-					t.Errorf("%d checksums differ, want %d; complete: %v", n, c.different, got.Whole)
+					t.Errorf("%d checksums differ, want %d; Whole = %v, want %v", n, c.different, got.Whole, n == 0)
 				}
 			}
 		})
@@ -137,7 +135,7 @@ func TestListedFilesInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, dir)
 	if r := runInBucket(t, s, place); !r.Whole || len(r.Checksums) < 4 {
-		t.Fatalf("the intact bundle is reported with complete: %v, checksums %v", r.Whole, lines(r, place))
+		t.Fatalf("report about the intact bundle: Whole = %v, checksums %v; want Whole = true and at least 4 checksums", r.Whole, lines(r, place))
 	}
 	flipPadding(t, dir+"/module-x.tar")
 	flipPadding(t, dir+"/platform.tar.0000.chunk")
@@ -145,7 +143,7 @@ func TestListedFilesInABucket(t *testing.T) {
 	upload(t, s, dir)
 	want, got := run(t, dir), runInBucket(t, s, place)
 	if diff := cmp.Diff(text(t, want, dir), text(t, got, place)); diff != "" || got.Whole || len(got.Causes) != 3 {
-		t.Errorf("complete: %v, %d causes; the reports for the directory (-) and the bucket (+) differ: %s", got.Whole, len(got.Causes), diff)
+		t.Errorf("Whole = %v, %d causes; want false, 3 causes, and equal reports for the directory (-) and the bucket (+): %s", got.Whole, len(got.Causes), diff)
 	}
 }
 
@@ -159,7 +157,7 @@ func TestDamagedAndMissingBlobsInABucket(t *testing.T) {
 	upload(t, s, dir)
 	want, got := run(t, dir), runInBucket(t, s, place)
 	if diff := cmp.Diff(text(t, want, dir), text(t, got, place)); diff != "" || got.Whole || len(got.Causes) != 2 {
-		t.Errorf("complete: %v, %d causes; the reports for the directory (-) and the bucket (+) differ: %s", got.Whole, len(got.Causes), diff)
+		t.Errorf("Whole = %v, %d causes; want false, 2 causes, and equal reports for the directory (-) and the bucket (+): %s", got.Whole, len(got.Causes), diff)
 	}
 }
 
@@ -199,6 +197,6 @@ func TestTooManyObjectsInABucket(t *testing.T) {
 	r, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{})
 	layouttest.Try(t, err)
 	if got := text(t, r, place); r.Whole || !strings.Contains(got, "that belong to no layout: the checksums of ") || !strings.Contains(got, " are not compared: ") {
-		t.Errorf("the report must be incomplete and mention the checksums; complete: %v: %s", r.Whole, text(t, r, place))
+		t.Errorf("Whole = %v, want false; want a report about checksums that are not compared, got %s", r.Whole, text(t, r, place))
 	}
 }

@@ -19,7 +19,7 @@ const (
 	maxTags = 1000 // maximum tags per problem
 )
 
-// first counts entries, which are added in any order. It keeps only the first ones in the order of
+// first counts all entries that are added. It keeps only those that come first in the order of
 // compare. It never has more than twice the limit in memory.
 type first[T any] struct {
 	limit   int
@@ -83,8 +83,8 @@ func compareCaused(a, b caused) int {
 }
 
 // causes groups problems by cause. It keeps only the first problems, sorted by cause and then by problem,
-// because there may be as many causes as blobs. The counts of every listed cause are exact: if all problems
-// of a cause were dropped, the cause is never listed again.
+// because each blob may have its own cause. The counts of every listed cause are exact: if all problems of
+// a cause were dropped, the cause is never listed again.
 type causes struct {
 	first    *first[caused]
 	tallies  map[causeKey]*tally
@@ -93,9 +93,9 @@ type causes struct {
 	// repeated has problems of the scan. Such a problem is listed only if add is not called with the same
 	// statement.
 	repeated map[statement]layoutstore.Problem
-	tags     map[tag]int32 // number of each affected tag
+	tags     map[tag]int32 // number that is assigned to each affected tag
 
-	seen map[tagList]bool // long lists of tags that have been numbered
+	seen map[tagList]bool // long lists of tags that already have numbers
 }
 
 // tagList identifies a list of tags by its repository and its address in memory.
@@ -122,7 +122,7 @@ type tally struct {
 func newCauses(problems []layoutstore.Problem) *causes {
 	f := &causes{first: newFirst(compareCaused), tallies: map[causeKey]*tally{}, archives: map[string]string{},
 		repeated: map[statement]layoutstore.Problem{}, tags: map[tag]int32{}, seen: map[tagList]bool{}}
-	for _, p := range problems { // first the archives, as causes of other problems depend on them
+	for _, p := range problems { // archives come first, because the causes of other problems depend on them
 		if isOfArchive(p) {
 			f.archives[p.Path] = p.Reason
 			f.tally(causeKey{p.Kind, p.Path, p.Reason}).alone = true
@@ -142,8 +142,8 @@ func newCauses(problems []layoutstore.Problem) *causes {
 	return f
 }
 
-// isOfArchive reports whether a problem is that an archive is incomplete. A problem of one entry does not
-// count.
+// isOfArchive reports whether a problem is that an archive is incomplete. For a problem of a single
+// entry, it returns false.
 func isOfArchive(p layoutstore.Problem) bool {
 	return p.IsFailure() && p.Kind == layoutstore.Incomplete && p.Entry == "" && p.Repository == ""
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// keepAll returns the causes and the number of affected tags that a report should have. It computes them
-// without saving memory.
+// keepAll returns the causes and the number of affected tags that a report should have. It keeps all
+// problems in memory.
 func keepAll(problems []layoutstore.Problem, limit int) (causes []Cause, tags int) {
 	all := map[causeKey][]layoutstore.Problem{}
 	affected := map[tag]bool{}
@@ -76,10 +76,10 @@ func TestReportsListTheFirstProblems(t *testing.T) {
 			t.Fatalf("seed %d:\n%s", seed, diff)
 		}
 		if omitted := max(len(problems)-limit, 0); r.TagsAffected != affected || r.Omitted.Problems != omitted {
-			t.Fatalf("seed %d: the report has %d affected tags and %d omitted problems, want %d and %d", seed, r.TagsAffected, r.Omitted.Problems, affected, omitted)
+			t.Fatalf("seed %d: affected tags = %d, omitted problems = %d; want %d and %d", seed, r.TagsAffected, r.Omitted.Problems, affected, omitted)
 		}
 		if held > 2*limit {
-			t.Fatalf("seed %d: up to %d problems or causes were kept in memory, which is more than twice the limit", seed, held)
+			t.Fatalf("seed %d: up to %d problems or causes were in memory, want at most %d", seed, held, 2*limit)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func FuzzSums(f *testing.F) {
 		got := file.parse(fmt.Appendf(nil, "%x %s%s\n", want, mode, name))
 		if name != "" && !strings.ContainsAny(name, "\r\n") {
 			if len(got) != 1 || got[0].of != name || !bytes.Equal(got[0].want, want) || got[0].fault != "" {
-				t.Errorf("the line was parsed as %+v, want the name %q", got, name)
+				t.Errorf("parse of one line = %+v, want only the name %q and the checksum %x", got, name, want)
 			}
 		}
 		for _, n := range file.parse([]byte(name)) { // parse arbitrary content, too

@@ -51,7 +51,7 @@ func (d directoryFiles) file(name string) checksumTarget {
 // checksumTarget is a file in the directory of a source, whose checksum is compared.
 type checksumTarget struct {
 	dir, at string
-	name    string // name in the bundle; differs from at if the file is staged
+	name    string // name in the bundle; if the file is staged, at is a different name
 }
 
 // Open implements extent.File. If the file was staged, it may already be at its final place.

@@ -57,7 +57,6 @@ func reversed(t *testing.T, text string) string {
 	return hex.EncodeToString(b)
 }
 
-// lines returns the checksums of a report as text, one line per checksum.
 func lines(r *verify.Report, dir string) (all []string) {
 	for _, c := range r.Checksums {
 		line := fmt.Sprintf("%s: %s of %s: %s", strings.TrimPrefix(c.File, dir+"/"), c.Algorithm, strings.TrimPrefix(c.Of, dir+"/"), c.State)
@@ -212,7 +211,7 @@ func TestChecksumsBesideOneArchive(t *testing.T) {
 	}
 	r = run(t, filepath.Join(dir, "module-x.tar"))
 	if len(r.Checksums) != 2 || r.Whole {
-		t.Errorf("the report is complete: %v, with the checksums %v", r.Whole, lines(r, dir))
+		t.Errorf("Whole = %v, checksums %v; want Whole = false and 2 checksums", r.Whole, lines(r, dir))
 	}
 	want := fmt.Sprintf("checksum different: DIR/SHA256SUMS: DIR/module-x.tar has the checksum %s\n"+
 		"checksum different: DIR/module-x.tar.gostsum: DIR/module-x.tar has the checksum %s\nincomplete or damaged: 0 of 2 tags of 2 repositories\n",

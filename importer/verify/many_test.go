@@ -75,23 +75,23 @@ func TestReportListsAtMost1000Entries(t *testing.T) {
 	dir := manyMissing(t, 1200)
 	r := run(t, dir)
 	if c := r.Causes[0]; len(r.Causes) != 1 || len(c.Problems) != 1000 || c.Count != 1200 || c.Tags != 1200 || r.TagsAffected != 1200 || r.Omitted.Problems != 200 {
-		t.Errorf("got %d causes, the first with %d of %d problems and %d tags; %d tags affected, omitted %+v", len(r.Causes), len(c.Problems), c.Count, c.Tags, r.TagsAffected, r.Omitted)
+		t.Errorf("got %d causes, want 1; it lists %d of %d problems, want 1000 of 1200, and %d tags, want 1200; %d tags affected, want 1200; omitted %+v, want 200 problems", len(r.Causes), len(c.Problems), c.Count, c.Tags, r.TagsAffected, r.Omitted)
 	}
-	for _, line := range []string{"\n  and 1180 more: --output json has the first 1000\nand 200 problems more, not listed: fix these first, and verify again\n", "\nincomplete or damaged: 1200 of 1200 tags"} {
+	for _, line := range []string{"\n  and 1180 more: of all these, --output json lists only the first 1000\nand 200 problems more, not listed: fix these first, and verify again\n", "\nincomplete or damaged: 1200 of 1200 tags"} {
 		if got := text(t, r, dir); !strings.Contains(got, line) {
-			t.Errorf("no %q in\n%s", line, got[len(got)-500:])
+			t.Errorf("text of the report: want the line %q, got the end\n%s", line, got[len(got)-500:])
 		}
 	}
 
 	r = run(t, manyWrong(t, 1100))
 	if len(r.Causes) != 1000 || r.Omitted.Problems != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // each damaged blob has different content, and so its own cause
-		t.Errorf("got %d causes, %d affected tags, omitted %+v", len(r.Causes), r.TagsAffected, r.Omitted)
+		t.Errorf("got %d causes, want 1000; %d affected tags, want 1; omitted %+v, want 1200 problems", len(r.Causes), r.TagsAffected, r.Omitted)
 	}
 	if len(r.Unreferenced) != 1000 || r.Omitted.Unreferenced != 100 || r.Omitted.UnreferencedBytes != 700 {
-		t.Errorf("got %d unreferenced blobs, omitted %+v", len(r.Unreferenced), r.Omitted)
+		t.Errorf("got %d unreferenced blobs, want 1000; omitted %+v, want 100 blobs with 700 bytes", len(r.Unreferenced), r.Omitted)
 	}
 	if got, line := text(t, r, dir), "\n1100 blobs unreferenced, 7.7 kB:\n"; !strings.Contains(got, line) {
-		t.Errorf("no %q in\n%s", line, got[len(got)-500:])
+		t.Errorf("text of the report: want the line %q, got the end\n%s", line, got[len(got)-500:])
 	}
 }
 

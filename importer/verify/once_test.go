@@ -48,7 +48,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			if report.Whole != (name == "whole") || report.Files != len(opened) || len(opened) != len(blobFiles(t, dir)) {
-				t.Errorf("complete: %v; the report counts %d files, but %d of %d files were opened", report.Whole, report.Files, len(opened), len(blobFiles(t, dir)))
+				t.Errorf("Whole = %v, want %v; the report counts %d files, and %d files were opened, want %d of each", report.Whole, name == "whole", report.Files, len(opened), len(blobFiles(t, dir)))
 			}
 			for file, n := range opened {
 				if n != 1 {

@@ -93,7 +93,7 @@ func schedule(tasks []task, giant int64) {
 	})
 }
 
-// do carries out one task, and records damaged content. number is the task's index in r.tasks.
+// do carries out one task, and records damaged content. number is the task's position in r.tasks.
 // Errors are the context's, and those for which layoutstore.IsExhausted is true.
 func (r *run) do(ctx context.Context, number int, buf []byte) error {
 	t := &r.tasks[number]

@@ -63,7 +63,7 @@ type ScrubStats struct {
 	Bytes, Files         int64 // number of bytes and of copies that were read in all passes
 	Wrong, Failed        int64
 	Passes               int64
-	PassBytes, PassTotal int64 // bytes that are done in the current pass, and bytes of a complete pass
+	PassBytes, PassTotal int64 // bytes of the current pass: those already done, and the total
 
 	Ended time.Time // end of the last complete pass; zero before the first
 }
@@ -180,8 +180,8 @@ type holder struct {
 	path     string
 }
 
-// eachCopy calls do for each copy of each blob in the tree, with the copy's position. skip is set for the
-// copies up to the position from. Its only error is the context's.
+// eachCopy calls do for each copy of each blob in the tree, with the copy's position. skip is true for
+// all copies up to the position in from. Its only error is the context's.
 func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _ layoutstore.Layout, _ digest.Digest, at Position, skip bool)) error {
 	seen := map[layoutstore.Layout]bool{}
 	for _, path := range s.Snapshot().Paths() {
@@ -198,7 +198,7 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 				continue // this layout also belongs to another repository
 			}
 			seen[l] = true
-			blobs, _ := l.Blobs(ctx) // ignore the error, as an audit reports layouts that cannot be listed
+			blobs, _ := l.Blobs(ctx) // ignore the error, because an audit reports layouts that cannot be listed
 			at := Position{Repository: path}
 			at.Path, at.Entry = l.Where()
 			for _, at.Digest = range blobs {
@@ -212,9 +212,9 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 	return ctx.Err()
 }
 
-// layoutOf returns the index of the layout in which an earlier scrub stopped, after it had read all
-// layouts before it. It returns -1 if that scrub had read none of the layouts, or if the layout
-// does not exist anymore.
+// layoutOf returns the position of the layout in which an earlier scrub stopped. That scrub had
+// already read all layouts before it. If that scrub had read none of the layouts, or if the layout
+// does not exist anymore, it returns -1.
 func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	if path < from.Repository {
 		return len(layouts)

@@ -49,7 +49,7 @@ func within(t *testing.T, wrong <-chan digest.Digest) digest.Digest {
 	case d := <-wrong:
 		return d
 	case <-time.After(time.Minute):
-		t.Fatal("the scrub found no damaged blob within a minute")
+		t.Fatal("the scrub found no damaged blob within a minute, want one")
 		return ""
 	}
 }
@@ -100,7 +100,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 				found.RLock()
 				body, err := pull(tree, "deckhouse/ee/install", d)
 				if refused && err == nil && len(body) == len(sound) && !bytes.Equal(body, sound) {
-					t.Error("a client got the damaged blob after the scrub had found it")
+					t.Error("after the scrub found the damaged blob, a client received it, want an error")
 				}
 				found.RUnlock()
 			}
@@ -108,7 +108,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	}
 	reason := flip(t, file, sound)
 	if got := within(t, wrong); got != d {
-		t.Errorf("the scrub found %s, want %s", got, d)
+		t.Errorf("the scrub found the damaged blob %s, want %s", got, d)
 	}
 	found.Lock()
 	refused = true
@@ -116,10 +116,10 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	for range 3 {
 		var corrupt *layoutstore.ProblemError
 		if _, err := pull(tree, "deckhouse/ee/install", d); !errors.As(err, &corrupt) || corrupt.Problem.Reason != reason {
-			t.Errorf("the error is %v, want that the damaged blob is refused", err)
+			t.Errorf("pull of the damaged blob: got error %v, want one that refuses it", err)
 		}
 		if n := problems(tree, d); n != 1 {
-			t.Errorf("got %d problems, want 1: %v", n, problemsOf(tree.Snapshot()))
+			t.Errorf("the snapshot lists %d problems of the damaged blob, want 1; all problems: %v", n, problemsOf(tree.Snapshot()))
 		}
 		if _, err := tree.Refresh(context.Background()); err != nil {
 			t.Fatal(err)
@@ -130,17 +130,17 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	}
 	// The copy in the other repository is intact, and still served.
 	if body, err := pull(tree, "deckhouse/ee/modules/x", d); err != nil || !bytes.Equal(body, sound) {
-		t.Errorf("the intact copy in the other repository is not served: %v", err)
+		t.Errorf("pull of the intact copy in the other repository: got error %v or wrong content, want the content", err)
 	}
 	layouttest.WriteFile(t, file, string(sound))
 	if body, err := pull(tree, "deckhouse/ee/install", d); err != nil || !bytes.Equal(body, sound) {
-		t.Errorf("after a repair: %v", err)
+		t.Errorf("pull after a repair: got error %v or wrong content, want the content", err)
 	}
 	if _, err := tree.Refresh(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if n := problems(tree, d); n != 0 {
-		t.Errorf("after a repair: %v", problemsOf(tree.Snapshot()))
+		t.Errorf("problems after a repair = %v, want none about the blob", problemsOf(tree.Snapshot()))
 	}
 	close(stop)
 	clients.Wait()
@@ -193,10 +193,10 @@ func TestScrubOfAnArchive(t *testing.T) {
 		tree := open(t, packed)
 		scrub, wrong := scrubbing(t, tree)
 		if got := within(t, wrong); got != idle {
-			t.Errorf("the scrub found %s, want %s", got, idle)
+			t.Errorf("the scrub found the damaged blob %s, want %s", got, idle)
 		}
 		if _, err := pull(tree, "deckhouse/ee/install", idle); !errors.Is(err, layoutstore.ErrBlobUnknown) {
-			t.Errorf("the error is %v, want that the damaged blob is refused", err)
+			t.Errorf("pull of the damaged blob: got error %v, want one that refuses it", err)
 		}
 		if n := problems(tree, idle); n != 1 {
 			t.Errorf("%v", problemsOf(tree.Snapshot()))
@@ -229,14 +229,14 @@ func TestScrubKeepsItsRate(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond)
 	if read := s.Stats().Bytes; read > 256<<10 {
-		t.Errorf("the scrub has read %d bytes at once", read)
+		t.Errorf("the scrub read %d bytes at once, want at most 256 KiB", read)
 	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 	if _, err := verify.NewScrub(verify.ScrubOptions{}); err == nil {
-		t.Error("NewScrub accepts a rate of 0")
+		t.Error("NewScrub with a rate of 0 returned no error, want one")
 	}
 }
 
@@ -273,26 +273,26 @@ func TestScrubResumes(t *testing.T) {
 	tree := open(t, dir, packed)
 	all, stats := onePass(t, tree, verify.Position{})
 	if len(all) < 20 || stats.Files != int64(len(all)) || stats.Passes != 1 {
-		t.Fatalf("the first pass has %d positions and the stats %+v", len(all), stats)
+		t.Fatalf("the first pass has %d positions, want at least 20; stats %+v, want 1 pass and as many files as positions", len(all), stats)
 	}
 	for i, at := range all {
 		rest, stats := onePass(t, tree, at)
 		if !slices.Equal(rest, all[i+1:]) {
-			t.Errorf("from %+v, a scrub reads the wrong copies: %v", at, rest)
+			t.Errorf("scrub from %+v read %v, want %v", at, rest, all[i+1:])
 		}
 		if stats.PassBytes != stats.PassTotal || stats.Files != int64(len(all)-i-1) {
-			t.Errorf("from %+v, the stats of a scrub are wrong: %+v", at, stats)
+			t.Errorf("scrub from %+v: stats %+v, want PassBytes equal to PassTotal, and %d files", at, stats, len(all)-i-1)
 		}
 	}
 	gone := all[len(all)/2]
 	gone.Path = "/gone"
 	first := slices.IndexFunc(all, func(at verify.Position) bool { return at.Repository == gone.Repository })
 	if rest, _ := onePass(t, tree, gone); !slices.Equal(rest, all[first:]) {
-		t.Errorf("from a missing layout, a scrub reads the wrong copies: %v", rest)
+		t.Errorf("scrub from a missing layout read %v, want %v", rest, all[first:])
 	}
 	for repository, want := range map[string]int{"": len(all), "~": 0} {
 		if rest, _ := onePass(t, tree, verify.Position{Repository: repository, Digest: "sha256:x"}); len(rest) != want {
-			t.Errorf("from the missing repository %q, a scrub reads the wrong copies: %v", repository, rest)
+			t.Errorf("scrub from the missing repository %q read %d copies, want %d", repository, len(rest), want)
 		}
 	}
 }
@@ -320,7 +320,7 @@ func TestScrubReportsItsPosition(t *testing.T) {
 		t.Error(err)
 	}
 	if len(reached) != 1 {
-		t.Errorf("want only the report at the end, got the positions %v", reached)
+		t.Errorf("reported positions = %v, want only the one at the end", reached)
 	}
 }
 

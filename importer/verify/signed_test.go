@@ -28,7 +28,6 @@ func newKey(t *testing.T) *inventory.SigningKey {
 	return key
 }
 
-// sign makes a signed inventory of a directory, and writes it into the directory.
 func sign(t *testing.T, dir string, key *inventory.SigningKey) {
 	t.Helper()
 	var b inventory.Builder
@@ -106,15 +105,15 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	whole := filepath.Join(dir, "platform.tar")
 	layouttest.Try(t, os.WriteFile(whole, joined, 0o644))
 	if text, ok := verified(t, dir, key); !ok {
-		t.Errorf("joined: %s", text)
+		t.Errorf("the joined archive is not complete, want it complete: %s", text)
 	}
 	layouttest.Cut(t, whole, 5000)
 	if text, ok := verified(t, dir, key); !ok {
-		t.Errorf("not complete after the archive was split again, into different chunks: %s", text)
+		t.Errorf("after a split into different chunks, the bundle is not complete, want it complete: %s", text)
 	}
 	layouttest.Cut(t, filepath.Join(dir, "module-x.tar"), 3000)
 	if text, ok := verified(t, dir, key); !ok {
-		t.Errorf("not complete after an archive was split into chunks: %s", text)
+		t.Errorf("after a split of module-x.tar, the bundle is not complete, want it complete: %s", text)
 	}
 }
 
@@ -132,7 +131,7 @@ func TestReportNamesMissingFiles(t *testing.T) {
 		}
 		for _, key := range []*inventory.SigningKey{nil, key} {
 			if text, ok := verified(t, dir, key); ok || !strings.Contains(text, archive) || !strings.Contains(text, number) || !strings.Contains(text, "missing") {
-				t.Errorf("%s is missing, but the report does not name it: %s", base, text)
+				t.Errorf("report without the file %s: want a report that names it as missing, got %s", base, text)
 			}
 		}
 		layouttest.Try(t, os.WriteFile(name, data, 0o644))
@@ -194,7 +193,7 @@ func TestReportNamesMissingChunkOfResplitArchive(t *testing.T) {
 	}
 	for _, intact := range []string{"chunk 0000", "chunk 0002", "chunk 0003", "chunk 0004", "chunk 0005"} {
 		if strings.Contains(text, intact) {
-			t.Errorf("the report names the intact %s: %s", intact, text)
+			t.Errorf("the report names the intact %s, want only the missing chunk: %s", intact, text)
 		}
 	}
 }
@@ -214,7 +213,7 @@ func TestFlippedBitsAreReported(t *testing.T) {
 			data[at] ^= 1 << (at % 8)
 			layouttest.Try(t, os.WriteFile(name, data, 0o644))
 			if text, ok := verified(t, dir, key); ok || !strings.Contains(text, "damaged") {
-				t.Errorf("%s: a flipped bit in byte %d is not reported: %s", filepath.Base(name), at, text)
+				t.Errorf("%s: report after a flip of a bit in byte %d: want damaged, got %s", filepath.Base(name), at, text)
 			}
 			data[at] ^= 1 << (at % 8)
 		}

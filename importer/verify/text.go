@@ -69,8 +69,8 @@ func writeProblems(w io.Writer, problems []layoutstore.Problem, noun, remark str
 }
 
 // writeList writes the first entries of a list, one per line, without empty lines. Then it writes
-// how many more entries there are, and how many entries the JSON output has. omitted is the number
-// of entries that are not in the list.
+// how many more entries there are, and how many entries the JSON output lists. omitted is the
+// number of entries that are not in the list.
 func writeList[T any](w io.Writer, list []T, omitted int, line func(T) string) {
 	listed := len(list)
 	for _, x := range list[:min(listed, maxLines)] {
@@ -84,7 +84,7 @@ func writeList[T any](w io.Writer, list []T, omitted int, line func(T) string) {
 	case omitted == 0:
 		fmt.Fprintf(w, "  and %d more: --output json has all\n", rest)
 	default:
-		fmt.Fprintf(w, "  and %d more: --output json has the first %d\n", rest, listed)
+		fmt.Fprintf(w, "  and %d more: of all these, --output json lists only the first %d\n", rest, listed)
 	}
 }
 

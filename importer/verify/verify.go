@@ -95,7 +95,7 @@ type copyKey struct {
 
 // wrong describes a damaged copy of a blob. It must be small, because every task may find a damaged copy.
 type wrong struct {
-	task int32 // index of the task in run.tasks
+	task int32 // position of the task in run.tasks
 
 	sum string // bytes of the content's digest; empty if unknown
 
@@ -205,7 +205,7 @@ func (r *run) addUnreferenced(u Unreferenced) {
 
 // reportWrong adds a problem for each damaged copy in each repository that has the copy.
 func (r *run) reportWrong(ctx context.Context) error {
-	byPath := map[string][]int32{} // indexes in r.wrong, by the path of a repository
+	byPath := map[string][]int32{} // positions in r.wrong, by the path of a repository
 	for i, w := range r.wrong {
 		for _, path := range r.holders[r.tasks[w.task].layout] {
 			byPath[path] = append(byPath[path], int32(i))

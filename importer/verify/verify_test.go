@@ -244,7 +244,7 @@ func TestReportsOfDamagedTrees(t *testing.T) {
 	replace := func(t *testing.T, file, old, new string) {
 		body, err := os.ReadFile(file)
 		if err != nil || !bytes.Contains(body, []byte(old)) {
-			t.Fatalf("%s does not contain %q, which the test wants to replace: %v", file, old, err)
+			t.Fatalf("%s: want a file that contains %q, to replace this text; error %v", file, old, err)
 		}
 		if err := os.WriteFile(file, bytes.Replace(body, []byte(old), []byte(new), 1), 0o644); err != nil {
 			t.Fatal(err)
@@ -433,7 +433,7 @@ func TestRunCanBeCancelled(t *testing.T) {
 	// The context ends at the first read of a blob.
 	_, err := verify.Run(ctx, s, verify.Options{Progress: reading(func(int) { cancel() })})
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("the error is %v, want that the context is cancelled", err)
+		t.Errorf("Run with a context that ends during a read: got error %v, want context.Canceled", err)
 	}
 }
 
@@ -452,7 +452,7 @@ func TestProgressCountsAllBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.begun != 1 || p.files != r.Files || p.total != r.Bytes || p.read != p.total || p.total == 0 {
-		t.Errorf("the progress is %+v, but the report has %d files and %d bytes", p, r.Files, r.Bytes)
+		t.Errorf("progress = %+v, want one Begin with %d files and %d bytes, and Read of all these bytes", p, r.Files, r.Bytes)
 	}
 }
 

@@ -14,8 +14,7 @@ type builds struct {
 	tags     []string
 	channels []release.Channel
 	// pin is the tag or channel that the user names, if only one build is pulled. In the bundle,
-	// the default channels then point at the release-channel image of this tag, if the image
-	// exists.
+	// the default channels then point at the release-channel image of pin, if this image exists.
 	pin string
 	// aliases are tags of the install image: the key is a channel, the value is the version's tag.
 	aliases map[string]string
@@ -44,8 +43,8 @@ func versionOf(channels []release.Channel, name string) *semver.Version {
 }
 
 // chooseBuilds chooses the highest patch of each minor version between lowest and highest. It also
-// chooses the version of each channel, except channels that point below lowest. The result is
-// sorted.
+// chooses the version that each channel points at, unless this version is below lowest. The result
+// is sorted.
 func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *semver.Version) (b builds) {
 	for _, ch := range channels {
 		if isBelow(ch, lowest) {
@@ -90,8 +89,8 @@ func isBelow(c release.Channel, lowest *semver.Version) bool {
 }
 
 // installAliases returns the tags of the install image that have the names of the selected
-// channels. If the source has the channel rock-solid, it omits channels that point below that
-// channel's version.
+// channels. If the source has the channel rock-solid, installAliases omits channels that point at a
+// lower version than rock-solid.
 func installAliases(selected, all []release.Channel) map[string]string {
 	lowest := versionOf(all, release.RockSolid)
 	aliases := map[string]string{}
@@ -103,8 +102,8 @@ func installAliases(selected, all []release.Channel) map[string]string {
 	return aliases
 }
 
-// missingChannels returns the default channels that a source does not have, and whether these are
-// required. They are optional if the source has the channel lts.
+// missingChannels returns the default channels that a source does not have, and whether the missing
+// channels are required. If the source has the channel lts, they are optional.
 func missingChannels(all []release.Channel, isBroken func(name string) bool) (missing []string, required bool) {
 	has := func(name string) bool {
 		return slices.ContainsFunc(all, func(c release.Channel) bool { return c.Name == name })

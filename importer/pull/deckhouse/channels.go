@@ -78,8 +78,8 @@ func (p *planner) readChannels(ctx context.Context, repository string) (all []re
 	return slices.DeleteFunc(found, func(c release.Channel) bool { return c.Name == "" }), problems, err
 }
 
-// Channels returns the names of a component's release channels, the one with the newest releases
-// first.
+// Channels returns the names of a component's release channels. The channel with the newest
+// releases comes first.
 func Channels(c *pull.Component) []string {
 	return slices.DeleteFunc(release.Channels(), func(name string) bool { _, ok := c.Channels[name]; return !ok })
 }

@@ -238,7 +238,7 @@ func TestMissingSelections(t *testing.T) {
 			o.Planner = selecting(test.selection)
 			var incomplete *pull.IncompleteError
 			if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got error %v, want %q", err, test.want)
+				t.Errorf("got error %v, want an *IncompleteError that contains %q", err, test.want)
 			}
 			pulltest.NothingPublished(t, o.Dir)
 		})
@@ -287,7 +287,7 @@ func TestDryRun(t *testing.T) {
 	plan, err := pull.Dry(t.Context(), o, nil)
 	layouttest.Try(t, err)
 	if _, err := os.Stat(o.Dir); err == nil {
-		t.Error("the dry run created the directory of the bundle")
+		t.Error("after the dry run, the directory of the bundle exists, want no such directory")
 	}
 	pulltest.Run(t, o)
 	want := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
@@ -295,7 +295,7 @@ func TestDryRun(t *testing.T) {
 	for _, a := range plan.Archives {
 		info, err := os.Stat(o.Dir + "/" + a.Name)
 		if err != nil || info.Size() != a.Size {
-			t.Errorf("%s: error %v, or a size other than the planned %d bytes", a.Name, err, a.Size)
+			t.Errorf("Stat(%s): error %v; want no error and the planned size of %d bytes", a.Name, err, a.Size)
 		}
 		for _, l := range a.Layouts {
 			name := edition

@@ -9,8 +9,8 @@ import (
 
 // sharedRepository returns the repository of a layout that all editions share. It is beside the
 // edition. Without an edition, or with NoEditionSplit, it is below the source. If the target of a
-// push is only an edition, such as REGISTRY/ee, the push writes the layout below the edition. For
-// such a source, sharedRepository also tries the path below the edition.
+// push is only an edition, such as REGISTRY/ee, the push writes the layout below the edition. For a
+// source of this form, sharedRepository also tries the path below the edition.
 func (p *planner) sharedRepository(ctx context.Context, at string, isThere func(ctx context.Context, repository string) (bool, error)) (string, error) {
 	split := edition.OfSource(p.draft.Root.Path)
 	if p.selection.NoEditionSplit {

@@ -67,7 +67,7 @@ func TestDamagedInstallerInOlderArchive(t *testing.T) {
 		}
 	}
 	if changed == 0 {
-		t.Fatal("found no uncompressed layer of an installer to damage")
+		t.Fatal("no archive has an uncompressed layer of an installer, want one to damage")
 	}
 	layouttest.Try(t, os.WriteFile(archive, data, 0o644))
 	r.Forget()
@@ -76,7 +76,7 @@ func TestDamagedInstallerInOlderArchive(t *testing.T) {
 	}
 	pulltest.Run(t, o)
 	if got, err := os.ReadFile(archive); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the new archive differs from the one before the damage: %v", err)
+		t.Errorf("the new archive differs from the one before the damage, want identical bytes; error %v", err)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestRefusedTagLists(t *testing.T) {
 	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoPlatform, s.DeckhouseTag = false, "v1.68.1" }))
 	pulltest.Run(t, o)
 	if got := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir)); got[edition+":"+vex(s.names["v1.68.1"][0])] == "" {
-		t.Errorf("the bundle has no attestation: %v", got)
+		t.Errorf("the bundle has the tags %v, want the attestation of v1.68.1 among them", got)
 	}
 }
 
@@ -191,7 +191,7 @@ func TestDamagedResponses(t *testing.T) {
 			}
 			pulltest.ProveAll(t, got)
 			if clock.Pauses() == 0 {
-				t.Error("the client retried without a pause")
+				t.Error("the client paused 0 times between retries, want at least once")
 			}
 		})
 	}

@@ -42,10 +42,10 @@ func TestFilesOfImages(t *testing.T) {
 				plan, err := pull.Dry(t.Context(), o, nil)
 				if !strings.HasPrefix(test.want, "v") {
 					if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), releases+":stable") {
-						t.Errorf("got error %v, want %q", err, test.want)
+						t.Errorf("got error %v, want one that contains %q and names the image", err, test.want)
 					}
 					if _, err := pull.Run(t.Context(), o, nil); err == nil {
-						t.Error("the pull succeeded, although the file cannot be read")
+						t.Error("the pull returned no error, want one because the file cannot be read")
 					}
 					return
 				}

@@ -46,7 +46,6 @@ func newIncompleteSource(t *testing.T) *synthetic {
 	return s
 }
 
-// layerOf returns the digest of the layer of an image that has one layer.
 func (s *synthetic) layerOf(repository string, image digest.Digest) string {
 	s.t.Helper()
 	body, err := os.ReadFile(filepath.Join(s.tree.Layout(repository).Dir(), "blobs/sha256", image.Encoded()))
@@ -111,7 +110,7 @@ func TestIncompleteSources(t *testing.T) {
 			r.Inject(test.fault)
 			o := options(t, r, edition)
 			o.Planner = selecting(selection)
-			if name != "a module" { // a missing module has no versions, which is no error
+			if name != "a module" { // if a module is missing, no versions are found, which is not an error
 				_, err := pull.Run(t.Context(), o, nil)
 				var incomplete *pull.IncompleteError
 				if !errors.As(err, &incomplete) || !incomplete.IsOptional() {
@@ -122,7 +121,7 @@ func TestIncompleteSources(t *testing.T) {
 					name := h[strings.LastIndex(h, " ")+1:]
 					repository := name[:strings.IndexAny(name, ":@")]
 					if !strings.HasSuffix(name, ":alpha") && !strings.Contains(err.Error(), repository) {
-						t.Errorf("the error %v does not list %s", err, h)
+						t.Errorf("got error %v, want one that lists %s", err, h)
 					}
 				}
 				pulltest.NothingPublished(t, o.Dir)
@@ -141,7 +140,7 @@ func TestIncompleteSources(t *testing.T) {
 				pulltest.Intact(t, got)
 				pulltest.ProveAll(t, got)
 				if diff := cmp.Diff(without(full, test.missing), pulltest.Listed(t, got)); diff != "" {
-					t.Errorf("the bundle has the wrong tags (tree: %t): %s", tree, diff)
+					t.Errorf("tags of the bundle (tree: %t, -want +got): %s", tree, diff)
 				}
 			}
 		})
@@ -200,7 +199,7 @@ func TestRequiredContent(t *testing.T) {
 				}
 				for i, words := range append(slices.Clone(test.want), other+":3: missing") {
 					if (allowed || i != 1) && !strings.Contains(err.Error(), words) {
-						t.Errorf("AllowIncomplete %t: the error %v does not contain %q", allowed, err, words)
+						t.Errorf("AllowIncomplete %t: got error %v, want one that contains %q", allowed, err, words)
 					}
 				}
 				pulltest.NothingPublished(t, o.Dir)

@@ -234,8 +234,8 @@ func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) 
 	return tags, nil
 }
 
-// pinnedChannels returns the channels of the bundle that point at a named tag. pins is the number
-// of tags that the user names.
+// pinnedChannels returns the channels of the bundle that point at a tag that the user names. pins
+// is the number of such tags.
 func pinnedChannels(c *release.Constraint, pins int) []string {
 	switch {
 	case c.Channel != "":

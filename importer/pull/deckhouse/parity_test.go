@@ -13,7 +13,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// expected returns the tags and digests of the bundle that d8 wrote.
 func expected(t *testing.T) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile("../../../cmd/layoutproxy/testdata/d8/expected.tsv")
@@ -35,15 +34,15 @@ func addInstallChannels(want map[string]string) {
 	}
 }
 
-// pullOverOlderBundle pulls into a directory with the bundle of an older tool. It fails the test if
-// the pull fetches any content that this bundle has.
+// pullOverOlderBundle pulls into a directory with the bundle of an older tool. It fails if the pull
+// fetches any content that this bundle has.
 func pullOverOlderBundle(t *testing.T, r *registrytest.Registry) {
 	o := options(t, r, "deckhouse/ee")
 	layouttest.Try(t, os.CopyFS(o.Dir, os.DirFS("../../../cmd/layoutproxy/testdata/d8")))
 	r.Forget()
 	pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 0 {
-		t.Errorf("the pull fetched %d blobs that the older bundle has", n)
+		t.Errorf("the pull fetched %d blobs, want 0, because the older bundle has all of them", n)
 	}
 	pulltest.Intact(t, pulltest.Open(t, "deckhouse/ee", o.Dir))
 }
@@ -61,7 +60,7 @@ func TestPullOverTree(t *testing.T) {
 	r.Forget()
 	pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 0 {
-		t.Errorf("the pull fetched %d blobs that the tree has", n)
+		t.Errorf("the pull fetched %d blobs, want 0, because the tree has all of them", n)
 	}
 	pulltest.Intact(t, pulltest.OpenAt(t, edition, o.Dir+"/module-stronghold.tar"))
 }
@@ -97,7 +96,7 @@ func TestPullWritesSameTagsAsD8(t *testing.T) {
 	for _, q := range r.Requests() {
 		if key := q.Path[strings.LastIndex(q.Path, "/")+1:]; q.Kind() == "GET blobs" {
 			if seen[key] {
-				t.Errorf("the pull fetched %s twice", q.Path)
+				t.Errorf("the pull fetched %s twice, want only once", q.Path)
 			}
 			seen[key] = true
 		}

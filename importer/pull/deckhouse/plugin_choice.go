@@ -91,8 +91,8 @@ func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string
 	return r.choice, err
 }
 
-// chooseForModules chooses versions of one plugin. It does so for each module that the plugin's
-// newest readable contract lists.
+// chooseForModules chooses versions of one plugin for each module that the plugin's newest readable
+// contract lists.
 func (r *chooser) chooseForModules(ctx context.Context, name string) error {
 	versions, err := r.catalog.versions(ctx, name)
 	if isUnreadable(err) || err == nil && len(versions) == 0 {

@@ -70,8 +70,8 @@ func needing(family, bucket string, all []string) string {
 	return fmt.Sprintf(`{"name":"x","requirements":{%q:{%q:[%s]}}}`, family, bucket, strings.Join(list, ","))
 }
 
-// The rules come from deckhouse-cli: section "Plugin Mirroring" of the README, and
-// internal/mirror/dist.
+// The rules come from two places of deckhouse-cli: the section "Plugin Mirroring" of its README,
+// and its package internal/mirror/dist.
 func TestChoiceOfPlugins(t *testing.T) {
 	const anyOf = `{"requirements":{"modules":{"anyOf":[{"name":"storage","modules":[{"name":"ceph","constraint":">=2"},{"name":"nfs"}]}]}}}`
 	for name, test := range map[string]struct {
@@ -82,12 +82,12 @@ func TestChoiceOfPlugins(t *testing.T) {
 		notes   []string
 		missing string
 	}{
-		"no contract names a bundled module": {shelf{"a:v1.0.0": modules("other")}, "console:v1.0.0", nil, "", nil, ""},
-		"no contract":                        {shelf{"a:v1.0.0": ""}, "console:v1.0.0", nil, "", nil, ""},
-		"no modules":                         {shelf{"a:v1.0.0": modules("console")}, "", nil, "", nil, ""},
-		"the newest":                         {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console")}, "console:v1.0.0", nil, "a:v1.1.0 (for module console v1.0.0)", nil, ""},
-		"no preview":                         {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0-rc.1": modules("console")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
-		"the newest version that fits":       {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console >=2")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"no contract lists a module of the bundle": {shelf{"a:v1.0.0": modules("other")}, "console:v1.0.0", nil, "", nil, ""},
+		"no contract":                  {shelf{"a:v1.0.0": ""}, "console:v1.0.0", nil, "", nil, ""},
+		"no modules":                   {shelf{"a:v1.0.0": modules("console")}, "", nil, "", nil, ""},
+		"the newest":                   {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console")}, "console:v1.0.0", nil, "a:v1.1.0 (for module console v1.0.0)", nil, ""},
+		"no preview":                   {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0-rc.1": modules("console")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"the newest version that fits": {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console >=2")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
 		"one plugin version for each version of a module":  {shelf{"a:v1.0.0": modules("console <2"), "a:v2.0.0": modules("console >=2")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0), a:v2.0.0 (for module console v2.1.0)", nil, ""},
 		"one plugin version for both versions of a module": {shelf{"a:v1.0.0": modules("console")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
 		"a build suffix is not a preview":                  {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-main", nil, "a:v1.0.0 (for module console v1.2.0-main)", nil, ""},
@@ -190,7 +190,7 @@ func TestLimitsOfPluginChoice(t *testing.T) {
 		layouttest.Try(t, err)
 		got, err := choosePlugins(t.Context(), chain, bundled{}, include)
 		if err != nil || len(got.chosen) != want || (len(got.unresolved) == 0) != (want > 0) {
-			t.Errorf("choice for plugin %s: got %d plugins, unresolved %v, error %v", first, len(got.chosen), got.unresolved, err)
+			t.Errorf("choice for plugin %s: got %d plugins, want %d; unresolved %v, error %v", first, len(got.chosen), want, got.unresolved, err)
 		}
 	}
 	// Each version of a plugin can be combined with each version of the next plugin.

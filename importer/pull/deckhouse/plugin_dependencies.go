@@ -9,9 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// chooseNeeded adds to a trial the plugins that a contract requires, and the plugins that those
-// require. A trial is a list of plugins that may still be given up. If a requirement cannot be met,
-// chooseNeeded returns the reason. path are the plugins that led to the contract.
+// chooseNeeded adds to a trial the plugins that a contract requires, directly or through other
+// plugins. A trial is a list of plugins that may still be discarded. If a requirement cannot be
+// met, chooseNeeded returns the reason. path lists the plugins that led to the contract.
 func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
 	for _, want := range c.Requirements.Plugins.Mandatory {
 		switch {

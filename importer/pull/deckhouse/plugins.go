@@ -173,8 +173,8 @@ func (s *pluginSource) contract(ctx context.Context, plugin, tag string) (releas
 	return c, nil
 }
 
-// annotation returns the contract in the annotations of a manifest. If an index has none,
-// annotation returns that of the first manifest in the index.
+// annotation returns the contract in the annotations of a manifest. If an index has no contract,
+// annotation returns the contract of the first manifest in the index.
 func (s *pluginSource) annotation(ctx context.Context, repository string, image closure.Descriptor) (string, error) {
 	wanted := []digest.Digest{image.Digest}
 	for i := 0; i < len(wanted); i++ {

@@ -95,13 +95,13 @@ spec:
 		}))
 		pulltest.Run(t, o)
 		if _, err := os.Stat(path.Join(o.Dir, "deckhousereleases.yaml")); err == nil {
-			t.Errorf("%s: the pull wrote deckhousereleases.yaml", name)
+			t.Errorf("%s: the pull wrote deckhousereleases.yaml, want no such file", name)
 		}
 	}
 	o.Dir, o.Tree = t.TempDir(), true
 	pulltest.Run(t, o)
 	if inTree, err := os.ReadFile(path.Join(o.Dir, "deckhousereleases.yaml")); err != nil || string(inTree) != want {
-		t.Errorf("the deckhousereleases.yaml of a tree differs, error %v", err)
+		t.Errorf("the deckhousereleases.yaml of a tree differs from that of archives, want the same content; error %v", err)
 	}
 }
 
@@ -130,7 +130,7 @@ func TestUnreadableReleases(t *testing.T) {
 	notes := strings.Join(report.Components[0].Notes, "\n")
 	for _, want := range []string{"v1.69.3: no changelog: changelog.yaml: ", "v1.70.1: skipped: its image has no version.json"} {
 		if !strings.Contains(notes, "deckhousereleases.yaml: "+want) {
-			t.Errorf("the notes %q do not contain %q", notes, want)
+			t.Errorf("notes = %q, want %q among them", notes, want)
 		}
 	}
 	expectMissing(t, report, edition+"/release-channel:v1.71.0: missing")
@@ -145,7 +145,7 @@ func expectMissing(t *testing.T, report *pull.Report, want ...string) {
 	}
 	for _, line := range want {
 		if !slices.ContainsFunc(all, func(s string) bool { return strings.HasPrefix(s, line) }) {
-			t.Errorf("the report does not list %q as missing, but %q", line, all)
+			t.Errorf("missing content in the report: want a line that starts with %q, got %q", line, all)
 		}
 	}
 }

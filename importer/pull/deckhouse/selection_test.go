@@ -44,8 +44,8 @@ func build(version string) string {
 }
 
 // pinned returns the lines for the default channels if all point at one build. The channels of
-// release-channel point at the image with the given tag, those of install at the image of the
-// version.
+// release-channel then point at the image with the given tag, and the channels of install point at
+// the image of the version.
 func pinned(tag, version string) (lines string) {
 	for _, channel := range []string{"alpha", "beta", "early-access", "stable", "rock-solid"} {
 		lines += "release-channel:" + channel + "=" + tag + "\n" + install(channel, version)
@@ -69,7 +69,7 @@ func packageVersions() (lines string) {
 	return lines
 }
 
-// only returns a selection that selects nothing except what change adds.
+// A selection from this function selects nothing except what change adds.
 func only(change func(*deckhouse.Selection)) deckhouse.Selection {
 	s := deckhouse.Selection{NoPlatform: true, NoSecurityDB: true, NoModules: true, NoPackages: true, NoInstaller: true}
 	change(&s)

@@ -110,8 +110,8 @@ func standard(t *testing.T) *synthetic {
 	return s
 }
 
-// lean returns a source without the versions of packages and the d8 program, because every
-// selection pulls these.
+// lean returns a source that has neither versions of packages nor the d8 program, because every
+// selection pulls both.
 func lean(t *testing.T) *synthetic {
 	s := newSynthetic(t)
 	for _, v := range []string{"v1.67.5", "v1.68.0", "v1.68.1", "v1.68.2", "v1.69.0", "v1.69.3", "v1.70.0-rc.1", "v1.70.0", "v1.70.1", "v1.71.0", "v1.72.0"} {

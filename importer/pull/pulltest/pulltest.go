@@ -161,7 +161,7 @@ func Run(t *testing.T, o pull.Options) *pull.Report {
 	report, err := pull.Run(t.Context(), o, nil)
 	try(t, err)
 	if _, err := os.Stat(o.Dir + "/.tmp"); err == nil {
-		t.Errorf("the pull left its working directory %s/.tmp behind", o.Dir)
+		t.Errorf("after the pull, the working directory %s/.tmp exists, want it removed", o.Dir)
 	}
 	return report
 }
@@ -206,7 +206,7 @@ func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 				try(t, err)
 				v := ref.Digest.Verifier()
 				if _, err := io.Copy(v, r); err != nil || !v.Verified() {
-					t.Errorf("%s:%s leads to content that does not have its digest %s: %v", name, tag, ref.Digest, err)
+					t.Errorf("content of %s:%s does not have the expected digest %s, or cannot be read: %v", name, tag, ref.Digest, err)
 				}
 				r.Close()
 			}
