@@ -227,7 +227,8 @@ func (d *decider) releaseRule(tag string) (Reason, bool) {
 }
 
 // checkReleases returns an error if the policy names a version of the platform that the store does not have.
-// The version may be mistyped. Without this check, the prune would then remove the version that was meant.
+// Without this check, the prune could remove the version that was meant, because of a typing error in the
+// policy.
 func (d *decider) checkReleases() error {
 	for _, v := range append(slices.Clone(d.policy.KeepReleases), d.policy.Deployed) {
 		isKnown := slices.ContainsFunc(d.releases["."], func(n int) bool { return release.SameVersion(d.facts.Releases[n].Tag, v) })

@@ -350,16 +350,16 @@ func checkDecision(t *testing.T, seed int, f prune.Facts, o prune.Outcome, x pru
 	if x.Keep {
 		for _, d := range append(slices.Clone(m.Blobs), m.Children...) {
 			if !content[d] {
-				t.Errorf("seed %d: %+v is kept, but needs %s, which is removed", seed, x, d)
+				t.Errorf("seed %d: %+v is kept and needs %s, which is removed; want that kept", seed, x, d)
 			}
 		}
 		if _, known := f.Repositories[i].Manifests[m.Subject]; known && !content[m.Subject] {
-			t.Errorf("seed %d: %+v is kept, but its subject is removed", seed, x)
+			t.Errorf("seed %d: %+v is kept and its subject is removed; want the subject kept", seed, x)
 		}
 		return
 	}
 	if content[m.Subject] {
-		t.Errorf("seed %d: %+v is removed, although its subject is kept", seed, x)
+		t.Errorf("seed %d: %+v is removed and its subject is kept; want the image kept", seed, x)
 	}
 	for _, tag := range x.Tags {
 		if tag == "stable" || tag == x.Digest.Encoded() && x.Reason.Rule != prune.DeclaredByGone {
@@ -369,6 +369,6 @@ func checkDecision(t *testing.T, seed int, f prune.Facts, o prune.Outcome, x pru
 	if x.Reason.Rule == prune.Superseded && !slices.ContainsFunc(o.Decisions, func(y prune.Decision) bool {
 		return y.Repository == x.Repository && y.Keep && slices.Contains(y.Tags, x.Reason.By) && x.Reason.By > x.Tags[0] // these versions have one digit, so they can be compared as text
 	}) {
-		t.Errorf("seed %d: %+v is removed, although no kept version supersedes it", seed, x)
+		t.Errorf("seed %d: %+v is removed; want a kept version that supersedes it", seed, x)
 	}
 }

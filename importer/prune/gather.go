@@ -237,8 +237,8 @@ func (in *contents) addImages(ctx context.Context, repo *layoutstore.Repository,
 	return nil
 }
 
-// complete sets the times of an image, and the tag that it has lost. lost is the tag that another image in
-// this store has taken.
+// complete fills in the times of an image and the tag that it has lost. The parameter lost is the tag that
+// another image in this store has taken.
 func (in *contents) complete(r *Repository, x *naming, lost string) {
 	slices.Sort(x.image.Tags)
 	x.image.Replaced = cmp.Or(x.image.Replaced, lost)
@@ -282,11 +282,11 @@ func compareTags(repo *layoutstore.Repository, winners map[string]digest.Digest)
 			continue
 		}
 		if seen++; winners[tag] != d {
-			return "its indexes name several repositories: tag " + tag
+			return "its indexes refer to several repositories: tag " + tag
 		}
 	}
 	if seen != len(winners) {
-		return "its indexes name several repositories"
+		return "its indexes refer to several repositories"
 	}
 	return ""
 }

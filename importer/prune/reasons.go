@@ -2,7 +2,7 @@ package prune
 
 import "fmt"
 
-// Rule names the kind of a [Reason].
+// Rule is the kind of a [Reason].
 type Rule string
 
 // Rules of the policy that can keep an image.

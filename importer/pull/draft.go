@@ -82,7 +82,7 @@ type Layout struct {
 type Rules struct {
 	// Part says whether images of the layout are optional, and why.
 	Part Part
-	// Platform is the only platform whose image is kept from an index. If it is nil, indexes are
+	// Platform selects the only image that is kept from an index. If it is nil, the index itself is
 	// kept.
 	Platform *Platform
 	// Empty decides whether the layout is kept if it has no images.
@@ -100,7 +100,7 @@ type Rules struct {
 // Empty decides whether a layout without images is kept.
 type Empty int
 
-// A layout without images is left out, or kept if its archive has other images, or always kept.
+// A layout without images is left out, kept only if its archive has other images, or always kept.
 const (
 	LeaveEmptyOut Empty = iota
 	KeepEmptyBesideOthers

@@ -80,8 +80,8 @@ func (d *Draft) manifestOf(l *Layout) closure.Read {
 }
 
 // collect adds the blobs of a graph to the layout. It records a problem for each fault in the
-// graph. If the pull may continue without an image, collect returns the image as broken instead.
-// Its errors come from requests to the registry.
+// graph. If the pull may continue without an image, collect adds the image to broken instead. Its
+// errors come from requests to the registry.
 func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (broken map[digest.Digest]string, err error) {
 	broken = map[digest.Digest]string{}
 	bad := func(kind layoutstore.Kind, wrong digest.Digest, tags []string, tops []*closure.Manifest, reason string) {

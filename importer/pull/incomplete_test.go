@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 )
 
-// If a pull of repositories may be incomplete, it leaves out tags that lead to missing content. It
-// keeps content that those tags share with others.
+// If a pull of repositories may be incomplete, it leaves out tags that lead to missing content.
+// Content that other tags also need is kept.
 func TestIncompleteRepositories(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())

@@ -82,8 +82,8 @@ func (c *Contract) RequirementOf(module string) (Requirement, bool) {
 	return all[i], true
 }
 
-// preview matches the suffix of a preview such as rc.1. A preview satisfies only constraints that name a
-// preview. Other suffixes are build marks, which Fits ignores.
+// preview matches the suffix of a preview such as rc.1. A preview satisfies only constraints that
+// contain a preview. Other suffixes are build marks, which Fits ignores.
 var preview = regexp.MustCompile(`^(alpha|beta|rc)`)
 
 // Fits reports whether a version satisfies the constraint of the requirement.

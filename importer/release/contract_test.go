@@ -41,7 +41,7 @@ func TestRequirementOf(t *testing.T) {
 	}
 }
 
-// Fits ignores a build suffix of a version. A preview satisfies only a constraint that names a preview.
+// Fits ignores a build suffix. A preview satisfies only a constraint that contains a preview.
 func TestRequirementFits(t *testing.T) {
 	for _, c := range []struct {
 		constraint, version string

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Selector names a module, package or plugin, and selects versions of it.
+// Selector is the name of a module, package or plugin, with a selection of its versions.
 type Selector struct {
 	Name string
 	All  bool // whether the list has the name at least once without a constraint

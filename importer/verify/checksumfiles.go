@@ -35,8 +35,8 @@ func (r *run) findChecksums(ctx context.Context) error {
 	return nil
 }
 
-// directories returns the names of the archives that are sources, by directory. If the directory itself is a
-// source, its list is nil.
+// directories maps each directory to the names of its archives that are sources. If the directory itself is
+// a source, its list is nil.
 func (r *run) directories() map[string][]string {
 	archives := map[string][]string{}
 	for _, s := range r.snapshot.Sources() {
@@ -169,8 +169,8 @@ func (b checksumDir) read(ctx context.Context, name string, f form) (all []found
 	return all, nil
 }
 
-// path returns the path of a file that a checksum file names. If the name leads out of the directory, it
-// returns the name itself.
+// path returns the path of a file whose name is in a checksum file. If the name leads out of the
+// directory, it returns the name itself.
 func (b checksumDir) path(name string) string {
 	if filepath.IsLocal(name) {
 		return volume.JoinPath(b.dir, path.Clean(name))
@@ -178,9 +178,9 @@ func (b checksumDir) path(name string) string {
 	return name
 }
 
-// locate finds the file that a checksum names, or the chunks of the archive with this name. The name may be a
-// path on another machine. In that case only its last segment counts, which must equal own, the name of the
-// checksum file without its suffix.
+// locate finds the file whose name is beside a checksum, or the chunks of the archive with this name. The
+// name may be a path on another machine. In that case only its last segment counts, which must equal own, the
+// name of the checksum file without its suffix.
 func (b checksumDir) locate(name, own string) (where extent.List, of string) {
 	for _, try := range []string{filepath.Clean(name), filepath.Base(name)} {
 		if !filepath.IsLocal(try) || try != filepath.Clean(name) && try != own {

@@ -71,7 +71,7 @@ func (c *Checksum) compare(ctx context.Context, where extent.List, buf []byte, r
 	case bytes.Equal(got, c.want):
 		c.State = Same
 	case c.Algorithm == gost && bytes.Equal(reversed, c.want):
-		c.Reason = fmt.Sprintf("%s has this checksum in reversed byte order: it is %x", c.Of, got)
+		c.Reason = fmt.Sprintf("%s has this checksum in reversed byte order: the file's checksum is %x", c.Of, got)
 	default:
 		c.Reason = fmt.Sprintf("%s has the checksum %s", c.Of, hex.EncodeToString(got))
 	}

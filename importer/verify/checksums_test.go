@@ -107,7 +107,7 @@ func TestChecksumFilesAreCompared(t *testing.T) {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				return map[string]string{"module-x.tar.gostsum": reversed(t, gost(read(t, dir+"/module-x.tar")))}
 			},
-			[]string{"module-x.tar.gostsum: gost of module-x.tar: different: DIR/module-x.tar has this checksum in reversed byte order: it is GOST(module-x.tar)"},
+			[]string{"module-x.tar.gostsum: gost of module-x.tar: different: DIR/module-x.tar has this checksum in reversed byte order: the file's checksum is GOST(module-x.tar)"},
 			false,
 		},
 		"checksum files like those of sha256sum": {

@@ -212,9 +212,9 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 	return ctx.Err()
 }
 
-// layoutOf returns the position of the layout in which an earlier scrub stopped. That scrub had
-// already read all layouts before it. If that scrub had read none of the layouts, or if the layout
-// does not exist anymore, it returns -1.
+// layoutOf returns the position at which an earlier scrub stopped in layouts: it had read all
+// layouts before this position. If it had read all layouts, the position is len(layouts). If it had
+// read none, or if its last layout does not exist anymore, the result is -1.
 func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	if path < from.Repository {
 		return len(layouts)

@@ -45,9 +45,9 @@ type silent struct{}
 func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
-// Run verifies all content of a snapshot. Problems are no errors, but part of the report. If the tree has to
-// be refreshed first, the error is layoutstore.ErrStale. Other errors are the context's, and those for which
-// layoutstore.IsExhausted is true.
+// Run verifies all content of a snapshot. Problems are not errors: they are part of the report. If the tree
+// has to be refreshed first, the error is layoutstore.ErrStale. Other errors are the context's, and those
+// for which layoutstore.IsExhausted is true.
 func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)

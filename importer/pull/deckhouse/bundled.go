@@ -13,9 +13,9 @@ type bundled struct {
 }
 
 // findUnmet returns the reason why a bundle does not meet the requirements of a contract, or the
-// empty string if it does. It ignores requirements that depend on the cluster: the Kubernetes
-// version, modules that must not be installed, and conditional requirements. It ignores the
-// required platform version if the bundle has no platform.
+// empty string if the bundle meets them. It ignores requirements that depend on the cluster: the
+// Kubernetes version, modules that must not be installed, and conditional requirements. It ignores
+// the required platform version if the bundle has no platform.
 func (b *bundled) findUnmet(c *release.Contract) string {
 	modules := &c.Requirements.Modules
 	for _, r := range modules.Mandatory {

@@ -92,7 +92,7 @@ func TestMissingChannels(t *testing.T) {
 	pulled(t, s, deckhouse.Selection{DeckhouseTag: "lts"}, build("v1.68.1")+"release-channel:lts\n"+pinned("lts", "v1.68.1"))
 }
 
-// build2 returns the tags of a build that names no images by digest.
+// build2 returns the tags of a build whose installer lists no images by digest.
 func build2(version string) string { return strings.Replace(build(version), ",:@"+version, "", 1) }
 
 // Attestations are pulled, unless the selection skips them.

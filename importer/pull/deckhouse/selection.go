@@ -70,7 +70,7 @@ func (s *Selection) Plan(ctx context.Context, d *pull.Draft) error {
 // Check implements pull.Planner.
 func (s *Selection) Check(source client.Reference) error {
 	if source.Path == "" {
-		return pull.Usage("%s: a Deckhouse source needs a path, as REGISTRY/PATH: add the path, or choose repositories to pull", source)
+		return pull.Usage("%s: a Deckhouse source needs a path, in the form REGISTRY/PATH: add the path, or choose repositories to pull", source)
 	}
 	platform := 0
 	for _, given := range []string{s.SinceVersion, s.DeckhouseTag, s.IncludePlatform} {

@@ -221,7 +221,7 @@ func (s *synthetic) wanted(lines string) map[string]string {
 		}
 		if names, ok := strings.CutPrefix(tag, "@"); ok {
 			if len(s.names[names]) == 0 {
-				s.t.Fatalf("the source has no images that %q names by digest", names)
+				s.t.Fatalf("the source has no images that %q lists by digest, want at least one", names)
 			}
 			for _, d := range s.names[names] {
 				all[name+":"+d.Encoded()] = d.String()
@@ -237,7 +237,7 @@ func (s *synthetic) wanted(lines string) map[string]string {
 		}
 		d, ok := s.tags[source+":"+other]
 		if !ok {
-			s.t.Fatalf("the source has no %s:%s", source, other)
+			s.t.Fatalf("the source has no image %s:%s, want one", source, other)
 		}
 		all[name+":"+tag] = d.String()
 	}

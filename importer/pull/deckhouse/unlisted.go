@@ -77,7 +77,7 @@ func (w *walker) tryVersion(ctx context.Context, r release.Range, v semver.Versi
 		return false, nil
 	}
 	if w.tried++; w.tried > maxWalk {
-		return false, fmt.Errorf("%s: gave up after trying %d versions, up to v%s: does the registry claim to have every tag? Choose exact versions, as =vX.Y.Z", w.repository, maxWalk, &v)
+		return false, fmt.Errorf("%s: gave up after trying %d versions, up to v%s: does the registry claim to have every tag? Choose exact versions, such as =vX.Y.Z", w.repository, maxWalk, &v)
 	}
 	tag := "v" + v.String()
 	ok, err := w.draft.IsThere(ctx, w.repository, tag)

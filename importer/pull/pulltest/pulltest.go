@@ -244,7 +244,7 @@ func (c *NoPauses) Sleep(ctx context.Context, _ time.Duration) error {
 	return ctx.Err()
 }
 
-// Each matches the first n requests for each path among those that m matches.
+// Each matches the first n requests for each path. It ignores requests that m does not match.
 func Each(n int, m registrytest.Match) registrytest.Match {
 	var mu sync.Mutex
 	asked := map[string]int{}
