@@ -332,5 +332,5 @@ func die(t *testing.T, work []string) {
 		}
 		return nil
 	})
-	t.Fatalf("the process was not killed within %d steps: %v", step, err)
+	t.Fatalf("the prune made %d steps and returned error %v, want the process killed at step %d", step, err, at)
 }

@@ -99,7 +99,7 @@ func texts() map[Rule]text {
 		RefersTo:        {by: "refers to %s, which is kept", many: "they refer to kept images"},
 		InArchive:       {by: "in the archive %s, which is kept: --repack rewrites it"},
 		Unclear:         {by: "%s"},
-		Grace:           {by: "a prune removed its tags, and removes the image after %s"},
+		Grace:           {by: "a prune removed its tags; the image itself is removed after %s"},
 		Superseded:      {by: "superseded by %s"},
 		Replaced:        {by: "its tag %s now points at another manifest", many: "their tags now point at other manifests"},
 		DeclaredByGone:  {by: "only %s declared it", many: "only removed releases declared them"},

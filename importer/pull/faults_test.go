@@ -154,7 +154,7 @@ func TestContradictorySizes(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app", "other"}}
 	var incomplete *pull.IncompleteError
-	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "a manifest of this repository states a size of 6 bytes, a manifest of another repository 5 bytes") {
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "a manifest of this repository states a size of 6 bytes, and a manifest of another repository states 5 bytes") {
 		t.Error(err)
 	}
 	pulltest.NothingPublished(t, o.Dir)

@@ -190,7 +190,7 @@ func (d *Draft) findContradictions() {
 		for _, b := range l.planned.Blobs {
 			if size, ok := sizes[b.Digest]; ok && size != b.Size {
 				part := Part{false, "it is unknown which of the manifests is wrong"}
-				d.AddProblem(part, "", l.Repository, b.Digest.String(), fmt.Sprintf("a manifest of this repository states a size of %d bytes, a manifest of another repository %d bytes", b.Size, size))
+				d.AddProblem(part, "", l.Repository, b.Digest.String(), fmt.Sprintf("a manifest of this repository states a size of %d bytes, and a manifest of another repository states %d bytes", b.Size, size))
 			}
 			sizes[b.Digest] = b.Size
 		}

@@ -256,7 +256,7 @@ func TestPullOverOlderBundle(t *testing.T) {
 	}
 	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 
-	// Chunks that d8 has split are kept unchanged if their size is right.
+	// Chunks that d8 has written are kept unchanged if their sizes are right.
 	o.NewSum = nil
 	joined(t, o.Dir, "app.tar")
 	layouttest.Split(t, filepath.Join(o.Dir, "app.tar"), o.ChunkSize)
