@@ -122,8 +122,8 @@ func (c counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// copyBlob copies a blob that is stored elsewhere into the working directory. It reports whether
-// the copy has the right digest. If the digest is wrong, it keeps any part from an earlier pull.
+// copyBlob copies a blob into the working directory from elsewhere on disk. It reports whether the
+// copy has the right digest. If the digest is wrong, it keeps any part from an earlier pull.
 func (f *fetcher) copyBlob(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
 	r, err := where.Open(ctx)
 	if err != nil {

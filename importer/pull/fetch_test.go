@@ -34,7 +34,7 @@ func newFetcher(t *testing.T) *fetcher {
 	return &fetcher{work: w, meter: noMeter{}}
 }
 
-// If the copy of a blob is damaged or interrupted, the part of an interrupted download is kept.
+// If a copied blob is damaged, or copying is interrupted, an earlier partial download is kept.
 func TestPartSurvivesDamagedCopy(t *testing.T) {
 	f := newFetcher(t)
 	data := bytes.Repeat([]byte("layer"), 1000)

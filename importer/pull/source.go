@@ -64,8 +64,8 @@ func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.R
 	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{}}
 }
 
-// reopen makes the source reuse other archives, for another attempt of the same pull. It keeps the
-// registry's responses. It must not be called while another goroutine uses the source.
+// reopen replaces the archives that the source reuses, before a new attempt of the same pull. It
+// keeps the registry's responses. It must not be called while another goroutine uses the source.
 func (s *Source) reopen(reusable *bundle.Reusable) {
 	s.reusable = reusable
 	clear(s.fetched)
