@@ -105,7 +105,7 @@ func TestDamagedCacheServesTheSameContent(t *testing.T) {
 			layouttest.WriteFile(t, file, good[file])
 		}
 		if t.Failed() {
-			t.Fatalf("the test failed with the cached index %s", what)
+			t.Fatalf("see the errors above: they occurred with the cached index %s", what)
 		}
 	}
 	damage("removed", func(file string) { _ = os.Remove(file) })
@@ -154,7 +154,7 @@ func TestUnwritableCacheServesTheSameContent(t *testing.T) {
 		}
 	}
 	if got := layouttest.ReadFile(t, file); string(got) != "not a directory" {
-		t.Errorf("the file in place of the cache directory was changed to %q", got)
+		t.Errorf("the file in place of the cache directory has the content %q, want it unchanged", got)
 	}
 }
 
@@ -206,7 +206,7 @@ func TestArchiveChangedWithSameSizeAndTime(t *testing.T) {
 			refresh(t, opened)
 			wantAll(t, opened, contentOf(t, two))
 			if t.Failed() {
-				t.Fatalf("the test failed with a replacement %s and chunks of %d bytes (0: no chunks)", how, chunk)
+				t.Fatalf("see the errors above: they occurred with a replacement %s and chunks of %d bytes (0: no chunks)", how, chunk)
 			}
 		}
 	}

@@ -143,7 +143,7 @@ func wantServed(t *testing.T, tree *layoutstore.Tree, have content, intact func(
 		}
 		err := readBlob(t, tree, repositoryName(layout), d)
 		if should := intact(name) && intact(path.Join(layout, "index.json")); should != (err == nil) {
-			t.Errorf("%s: reading it returned the error %v, but is it intact? %v", name, err, should)
+			t.Errorf("reading the blob %s: got error %v; want success: %v", name, err, should)
 		}
 	}
 	slices.Sort(want)
@@ -182,7 +182,7 @@ func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, ar
 	if !slices.ContainsFunc(found, func(p layoutstore.Problem) bool {
 		return p.Kind == kind && p.Path == archive && strings.Contains(p.Reason, reason)
 	}) {
-		t.Errorf("no problem of kind %q about %s has a reason that contains %q: %v", kind, archive, reason, found)
+		t.Errorf("want a problem of kind %q of the file %s whose reason contains %q, got the problems %v", kind, archive, reason, found)
 	}
 }
 
@@ -242,7 +242,7 @@ func withoutChunk(t *testing.T, chunks []string, i int, f func()) {
 	before := t.Failed()
 	f()
 	if t.Failed() && !before {
-		t.Fatalf("the test failed without the chunk %s", chunks[i])
+		t.Fatalf("see the errors above: they occurred without the chunk %s", chunks[i])
 	}
 	if err := os.Rename(away, chunks[i]); err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestTruncatedArchiveServesIntactEntries(t *testing.T) {
 		wantServed(t, opened, have, readableWithout(places, have, n, never))
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 		if t.Failed() {
-			t.Fatalf("the test failed with an archive truncated to %d of %d bytes", n, len(data))
+			t.Fatalf("see the errors above: they occurred with an archive truncated to %d of %d bytes", n, len(data))
 		}
 	}
 }
@@ -303,7 +303,7 @@ func TestFlippedBitInAHeaderIsReported(t *testing.T) {
 			wantServed(t, opened, have, readableWithout(places, have, p.Header, never))
 			wantProblem(t, opened, layoutstore.Damaged, archive, "")
 			if t.Failed() {
-				t.Fatalf("the test failed with a flipped bit at offset %d, in the header of %s", at, p.Name)
+				t.Fatalf("see the errors above: they occurred with a flipped bit at offset %d, in the header of %s", at, p.Name)
 			}
 		}
 	}
@@ -325,7 +325,7 @@ func TestFlippedBitInAnIndexIsReported(t *testing.T) {
 		wantServed(t, opened, have, func(name string) bool { return name != p.Name })
 		found := problemsOf(opened.Snapshot())
 		if len(found) != 1 || found[0].Kind != layoutstore.Damaged || found[0].Path != archive || found[0].Entry != p.Name {
-			t.Errorf("%s: got problems %v, want one problem of the index", p.Name, found)
+			t.Errorf("flipped bit in %s: got problems %v, want one problem of this index", p.Name, found)
 		}
 	}
 }
@@ -417,7 +417,7 @@ func TestTwoArchivesAreMerged(t *testing.T) {
 	}
 	for _, loser := range []digest.Digest{tags["a.tar"]["v2"], tags["b.tar"]["v3"]} {
 		if _, err := r.Manifest(context.Background(), loser); err != nil {
-			t.Errorf("a manifest that lost its tag is not served by digest: %v", err)
+			t.Errorf("Manifest(digest of a manifest whose tag was overridden): got error %v, want none", err)
 		}
 	}
 	var conflicts []string
@@ -490,7 +490,7 @@ func TestArchiveNamesOfOldBundles(t *testing.T) {
 			}
 			wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
 			if t.Failed() {
-				t.Fatalf("the test failed for %+v", test)
+				t.Fatalf("see the errors above: they occurred in the case %+v", test)
 			}
 		}
 	}
@@ -580,7 +580,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 		t.Errorf("state %s", got)
 	}
 	if found := problemsOf(gone.Snapshot()); len(found) == 0 {
-		t.Error("the missing source is not reported as a problem")
+		t.Error("missing source: got no problem, want at least one")
 	}
 	for _, missing := range []string{archive, chunks[0]} {
 		if _, err := layoutstore.Open(context.Background(), archiveOptions(missing)); !errors.Is(err, os.ErrNotExist) {
@@ -596,7 +596,7 @@ func problemsByEntry(t *testing.T, tree *layoutstore.Tree, archive string) map[s
 	found := map[string]layoutstore.Problem{}
 	for _, p := range problemsOf(tree.Snapshot()) {
 		if p.Path != archive {
-			t.Errorf("got a problem of a file other than the archive: %v", p)
+			t.Errorf("got the problem %v, want only problems of the archive", p)
 		}
 		found[p.Entry] = p
 	}

@@ -43,6 +43,6 @@ func TestBlobsWrittenDuringAudit(t *testing.T) {
 		},
 	})
 	if err != nil || missing != 2 || len(late) > 0 {
-		t.Errorf("got %d missing blobs, want 2; the test did not write %d of them; error: %v", missing, len(late), err)
+		t.Errorf("audit: got %d missing blobs, want 2; %d blobs not yet written, want 0; error %v, want none", missing, len(late), err)
 	}
 }

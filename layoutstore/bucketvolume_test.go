@@ -84,6 +84,6 @@ func TestBucketVolumeDoesNotLocateDeletedBlobs(t *testing.T) {
 	s.Remove(t, "store/"+journal.BlobKey(d.Digest, 0))
 	layouttest.Try(t, v.load(t.Context(), g))
 	if where, err := v.Locate(t.Context(), "app", d.Digest); err == nil {
-		t.Errorf("the deleted blob is located in %v", where)
+		t.Errorf("Locate(deleted blob) = %v, want an error", where)
 	}
 }

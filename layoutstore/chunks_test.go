@@ -29,11 +29,11 @@ func startsOf(t *testing.T, chunks []string) []int64 {
 
 // cuts are functions that cut an archive into chunks in different ways.
 var cuts = map[string]func(t *testing.T, archive string) []string{
-	"as d8 cuts":                  func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 3000) },
-	"as d8 cuts, into few chunks": func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 20_000) },
-	"evenly":                      func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 4096) },
-	"block by block":              func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 512) },
-	"in two":                      func(t *testing.T, archive string) []string { return layouttest.CutAt(t, archive, 5000) },
+	"as d8 cuts":                func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 3000) },
+	"as d8 cuts, in few chunks": func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 20_000) },
+	"evenly":                    func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 4096) },
+	"block by block":            func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 512) },
+	"in two":                    func(t *testing.T, archive string) []string { return layouttest.CutAt(t, archive, 5000) },
 }
 
 func TestReportOfALostChunk(t *testing.T) {
@@ -63,7 +63,7 @@ func TestReportOfALostChunk(t *testing.T) {
 		}
 		wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
 		if t.Failed() {
-			t.Fatalf("the test failed with an archive cut %s", how)
+			t.Fatalf("see the errors above: they occurred with an archive cut %s", how)
 		}
 	}
 }
@@ -73,7 +73,7 @@ func wantChunkNamed(t *testing.T, opened *layoutstore.Tree, chunk string) {
 	t.Helper()
 	for _, p := range allProblems(t, opened) {
 		if p.Chunk() != chunk || !strings.Contains(p.Reason, chunk) {
-			t.Errorf("%+v does not name %s", p, chunk)
+			t.Errorf("got the problem %+v, want only problems that name %s", p, chunk)
 		}
 	}
 }
@@ -121,7 +121,7 @@ func TestChunksServeTheSameAsTheArchive(t *testing.T) {
 			removeAll(t, chunks)
 		}
 		if t.Failed() {
-			t.Fatalf("the test failed in round %d", round)
+			t.Fatalf("see the errors above: they occurred in round %d", round)
 		}
 	}
 }
@@ -201,7 +201,7 @@ func TestTruncatedChunk(t *testing.T) {
 				layouttest.WriteFile(t, chunks[i], data[:n])
 				wantServedOfTruncated(t, archive, have, places, starts[i]+n, i)
 				if t.Failed() {
-					t.Fatalf("the test failed with %d of %d bytes of chunk %d, in an archive cut %s", n, len(data), i, how)
+					t.Fatalf("see the errors above: they occurred with %d of %d bytes of chunk %d, in an archive cut %s", n, len(data), i, how)
 				}
 			}
 			layouttest.WriteFile(t, chunks[i], data)
@@ -233,7 +233,7 @@ func wantServedOfTruncated(t *testing.T, archive string, have content, places []
 		}
 		err := readBlob(t, opened, repositoryName(layout), d) // readBlob itself fails the test if the content is wrong
 		if err != nil && before(name) && before(path.Join(layout, "index.json")) {
-			t.Errorf("%s (%d bytes, all before the cut) is not served: %v", name, len(want), err)
+			t.Errorf("reading %s (%d bytes, all before the cut): got error %v, want none", name, len(want), err)
 		}
 		lost = lost || err != nil
 	}
@@ -244,7 +244,7 @@ func wantServedOfTruncated(t *testing.T, archive string, have content, places []
 	broken := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return p.Chunk() != "" })
 	named := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return namesChunk(p.Reason, i) })
 	if len(found) == 0 || broken && !named {
-		t.Errorf("content is missing, but no problem names chunk %d: %v", i, found)
+		t.Errorf("some content is not served: want a problem that names chunk %d, got the problems %v", i, found)
 	}
 }
 
@@ -304,7 +304,7 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 					continue
 				}
 				if !named[name] {
-					t.Errorf("the missing manifest %s is not reported as a problem", name)
+					t.Errorf("missing manifest %s: got no problem, want one", name)
 				}
 				// A client gets this error text.
 				_, err = repository(t, opened, repositoryName("install")).Manifest(context.Background(), top.Digest)

@@ -34,24 +34,24 @@ func TestContradictionsAreRefused(t *testing.T) {
 	for range 2 {
 		for tag, d := range contradictions {
 			if got, err := repo.Tag(t.Context(), tag); err != nil || got.Digest != d.Digest {
-				t.Errorf("the tag %s is not listed: %v", tag, err)
+				t.Errorf("Tag(%s): got error %v or a wrong digest, want the descriptor", tag, err)
 			}
 			if tag == "child" {
 				continue // the index itself is valid, only its child is not
 			}
 			var corrupt *layoutstore.ProblemError
 			if _, err := repo.Manifest(context.Background(), d.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) || !errors.As(err, &corrupt) {
-				t.Errorf("%s: served as a manifest, or with a wrong error: %v", tag, err)
+				t.Errorf("tag %s: Manifest(digest): got error %v, want a ProblemError with ErrManifestUnknown", tag, err)
 			}
 			if _, err := repo.Blob(context.Background(), d.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) || !errors.As(err, &corrupt) {
-				t.Errorf("%s: served as a blob, or with a wrong error: %v", tag, err)
+				t.Errorf("tag %s: Blob(digest): got error %v, want a ProblemError with ErrBlobUnknown", tag, err)
 			}
 		}
 		if _, err := repo.Manifest(context.Background(), bare.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) {
-			t.Errorf("a manifest whose descriptor has the type text/plain is served, or with a wrong error: %v", err)
+			t.Errorf("Manifest(digest whose descriptor has the type text/plain): got error %v, want ErrManifestUnknown", err)
 		}
 		if m, err := repo.Manifest(context.Background(), good.Digest); err != nil || m.MediaType != ocispec.MediaTypeImageManifest {
-			t.Errorf("the valid image is not served: %v", err)
+			t.Errorf("Manifest(digest of the valid image): got error %v or a wrong media type, want none", err)
 		}
 		check(t, tree)
 	}
@@ -62,14 +62,14 @@ func TestContradictionsAreRefused(t *testing.T) {
 	}
 	for tag := range contradictions {
 		if !slices.ContainsFunc(problems, func(p layoutstore.Problem) bool { return p.Tag() == tag && p.Kind == layoutstore.Damaged }) {
-			t.Errorf("a check reports no problem of %s: %v", tag, problems)
+			t.Errorf("Check: want a problem of kind damaged with the tag %s, got the problems %v", tag, problems)
 		}
 		if !slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, tag) && g.Kind == layoutstore.Damaged }) {
-			t.Errorf("an audit reports no problem of %s: %v", tag, in.Problems)
+			t.Errorf("Audit: want a problem of kind damaged with the tag %s, got the problems %v", tag, in.Problems)
 		}
 	}
 	if slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, "good") }) {
-		t.Errorf("an audit reports problems of the valid image: %v", in.Problems)
+		t.Errorf("Audit: got the problems %v, want none with the tag good", in.Problems)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestManifestIsServedWithTheRightType(t *testing.T) {
 			t.Fatal(err)
 		}
 		if m, err := repo.Manifest(context.Background(), good.Digest); err != nil || m.MediaType != good.MediaType {
-			t.Errorf("the manifest is not served with the right type (wrong descriptor first: %v): %v", wrongFirst, err)
+			t.Errorf("Manifest, wrong descriptor first: %v: got error %v or a wrong media type, want none", wrongFirst, err)
 		}
 		check(t, tree)
 		if problems := problemsOf(tree.Snapshot()); len(problems) != 1 || problems[0].Digest != good.Digest {
@@ -123,7 +123,7 @@ func TestURLsDoNotMakeLayersOptional(t *testing.T) {
 		tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
 		check(t, tree)
 		if problems := problemsOf(tree.Snapshot()); (len(problems) == 0) != optional {
-			t.Errorf("%s: a check reports the problems %v", mediaType, problems)
+			t.Errorf("%s: Check found the problems %v, want none only if the layer is optional", mediaType, problems)
 		}
 		var problems, left []layoutstore.Problem
 		_, err := tree.Snapshot().AuditWith(t.Context(), "app", layoutstore.Findings{

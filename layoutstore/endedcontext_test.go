@@ -229,7 +229,7 @@ func endingProblems(t *testing.T, e endingTree) []Problem {
 	err := e.snapshot.Check(t.Context(), 1)
 	found, errProblems := e.snapshot.Problems(t.Context())
 	if err := errors.Join(err, errProblems); err != nil || len(found) < 3 {
-		t.Fatalf("got %d problems, want at least 3; error: %v", len(found), err)
+		t.Fatalf("got %d problems, want at least 3; error %v, want none", len(found), err)
 	}
 	return found
 }
@@ -249,17 +249,17 @@ func endedRead(t *testing.T, e endingTree, v *endingVolume, read func(context.Co
 		v.over.Store(true)
 	}
 	if ctx.Err() == nil {
-		t.Error("the method read nothing, so the context has not ended")
+		t.Error("ctx.Err() = nil, want an error: the method read nothing, so the test did not end the context")
 	}
 	// A check may complete although the caller's context has ended, and its result is correct.
 	if ended := errors.Is(err, cause) || errors.Is(err, context.Canceled); !ended && (err != nil || !finishes) {
 		t.Errorf("got error %v, want the cause of the context", err)
 	}
 	if errors.As(err, new(*ProblemError)) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrStale) || errors.Is(err, ErrBlobUnknown) || errors.Is(err, ErrManifestUnknown) {
-		t.Errorf("got an error about the content: %v", err)
+		t.Errorf("got error %v, want no error about the content", err)
 	}
 	if e.repo.suspect.Load() || e.repo.quarantine.count.Load() != copies {
-		t.Error("the method changed the quarantine or marked the repository as suspect")
+		t.Error("want the same quarantine and no mark as suspect, but the method changed one of them")
 	}
 	if _, err := e.repo.Manifest(t.Context(), e.manifest); err != nil {
 		t.Error(err)
@@ -294,14 +294,14 @@ func TestUnclaimedWithUnreadableManifests(t *testing.T) {
 		vol := e.layout.indexed.vol
 		e.layout.indexed.vol = exhaustedVolume{vol}
 		if wrong, err := e.repo.unclaimed(ended, e.good, where); wrong || !errors.Is(err, cause) {
-			t.Errorf("%s: ended context: got %v and error %v, want the cause", kind, wrong, err)
+			t.Errorf("%s: unclaimed(ended context): got %v and error %v, want false and the cause", kind, wrong, err)
 		}
 		if wrong, err := e.repo.unclaimed(t.Context(), e.good, short); wrong || err != nil {
-			t.Errorf("%s: no free file handle: got %v and error %v, want false", kind, wrong, err)
+			t.Errorf("%s: unclaimed without a free file handle: got %v and error %v, want false and none", kind, wrong, err)
 		}
 		e.layout.indexed.vol = vol
 		if wrong, err := e.repo.unclaimed(t.Context(), e.good, short); !wrong || err != nil {
-			t.Errorf("%s: size that no manifest claims: got %v and error %v, want true", kind, wrong, err)
+			t.Errorf("%s: unclaimed(copy of a size that no manifest claims): got %v and error %v, want true and none", kind, wrong, err)
 		}
 	}
 }

@@ -155,7 +155,7 @@ func TestUnservableEntriesAreReported(t *testing.T) {
 			found := problemsByEntry(t, opened, archive)
 			delete(found, "odd") // ignore a problem about the missing index of odd
 			if diff := cmp.Diff(want, keys(found)); diff != "" {
-				t.Errorf("problems are reported for other entries than expected: %s", diff)
+				t.Errorf("entries with problems (-want +got): %s", diff)
 			}
 			for entry, p := range found {
 				if p.Kind != layoutstore.Damaged && p.Kind != layoutstore.Limited || p.Reason == "" {
@@ -202,11 +202,11 @@ func TestEntryAfterSparseEntry(t *testing.T) {
 				wantServed(t, opened, contentOf(t, long), all)
 				for _, p := range problemsOf(opened.Snapshot()) {
 					if p.Entry == "" {
-						t.Errorf("an intact archive has the problem %v", p)
+						t.Errorf("intact archive: got the problem %v, want none", p)
 					}
 				}
 				if t.Failed() {
-					t.Fatalf("the test failed with %s sparse entries in the format %s, when the archive was opened again %d times", name, format, i)
+					t.Fatalf("see the errors above: they occurred with %s sparse entries in the format %s, in round %d", name, format, i)
 				}
 			}
 		}
@@ -230,7 +230,7 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	wantServed(t, opened, both, all)
 	d, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), "v1")
 	if err != nil || !strings.Contains(string(second["install/index.json"]), d.Digest.Encoded()) {
-		t.Errorf("v1 has the digest %s (error %v), want that of the last index", d.Digest, err)
+		t.Errorf("Tag(v1): got digest %s (error %v), want that of the last index", d.Digest, err)
 	}
 	// A link also replaces an earlier entry with the same name.
 	link := layouttest.Entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "install/index.json", Linkname: "../x"}}

@@ -24,20 +24,20 @@ func FuzzQuarantineRecord(f *testing.F) {
 		}
 		found, unread, err := newRecords(dir).readAll()
 		if len(found)+len(unread) != 1 || err != nil {
-			t.Fatalf("got %d records, %d unreadable records and error %v, want 1 in all", len(found), len(unread), err)
+			t.Fatalf("got %d readable and %d unreadable records and error %v, want 1 record altogether and no error", len(found), len(unread), err)
 		}
 		if len(found) == 1 && len(reason) < 1000 && found[0] != v {
-			t.Errorf("the record %+v is read as %+v", v, found[0])
+			t.Errorf("wrote the record %+v, read back %+v, want the same", v, found[0])
 		}
 		if err := durable.WriteFile(filepath.Join(dir, v.name()), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		found, unread, err = newRecords(dir).readAll()
 		if len(found)+len(unread) != 1 || err != nil {
-			t.Fatalf("got %d records, %d unreadable records and error %v, want 1 in all", len(found), len(unread), err)
+			t.Fatalf("got %d readable and %d unreadable records and error %v, want 1 record altogether and no error", len(found), len(unread), err)
 		}
 		if len(found) == 1 && found[0].name() != v.name() {
-			t.Errorf("the damaged record of %+v is read as %+v", v, found[0])
+			t.Errorf("overwrote the record %+v, read back %+v, want a record of the same name or an error", v, found[0])
 		}
 	})
 }

@@ -38,7 +38,7 @@ func TestTagOf(t *testing.T) {
 	} {
 		got := tagOf(annotationsDoc{ShortTag: c.short, RefName: c.ref})
 		if got != c.want {
-			t.Errorf("short tag %q, reference %q: got tag %q, want %q", c.short, c.ref, got, c.want)
+			t.Errorf("tagOf(short tag %q, reference %q) = %q, want %q", c.short, c.ref, got, c.want)
 		}
 	}
 }
@@ -71,7 +71,7 @@ func TestParseIndex(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ix, err := parseIndex([]byte(c.json), ".")
 			if (err != nil) != c.bad {
-				t.Fatalf("got error %v; want an error: %v", err, c.bad)
+				t.Fatalf("parseIndex: got error %v; want an error: %v", err, c.bad)
 			}
 			if c.bad {
 				return
@@ -81,7 +81,7 @@ func TestParseIndex(t *testing.T) {
 				tags = append(tags, e.tag)
 			}
 			if diff := cmp.Diff(c.tags, tags); diff != "" || len(ix.problems) != c.problems {
-				t.Errorf("got wrong tags (difference: %s) or problems %v, want %d problems", diff, ix.problems, c.problems)
+				t.Errorf("tags (-want +got): %s; problems: got %v, want %d", diff, ix.problems, c.problems)
 			}
 		})
 	}
@@ -98,7 +98,7 @@ func TestIndexListsAtMost1000Problems(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(ix.problems) != maxProblems+1 || !strings.Contains(ix.problems[maxProblems].Reason, "more than") {
-		t.Errorf("got %d problems, the last is %v, want 1001", len(ix.problems), ix.problems[len(ix.problems)-1])
+		t.Errorf("got %d problems, of which the last is %v; want 1001, of which the last says that there are more", len(ix.problems), ix.problems[len(ix.problems)-1])
 	}
 }
 
@@ -117,13 +117,13 @@ func FuzzParseIndex(f *testing.F) {
 				t.Errorf("entry %+v", e)
 			}
 			if path != "." && len(ix.named) > 1 && e.tag != "" && e.common.repository != "" && !mayBelong(e.common.repository, path) {
-				t.Errorf("the entry %+v of another repository has a tag in the layout of %s", e, path)
+				t.Errorf("got the entry %+v of a different repository with a tag, want no tag in the layout of %s", e, path)
 			}
 		}
 		for _, votes := range []map[string]int{ix.ballot.votes, ix.ballot.weak} {
 			for root := range votes {
 				if !names.IsRepository(root) {
-					t.Errorf("the index has a vote for the illegal root %q", root)
+					t.Errorf("got a vote for the illegal root %q, want none", root)
 				}
 			}
 		}
@@ -141,7 +141,7 @@ func TestRootFromReference(t *testing.T) {
 		{"v1", ".", ""},
 	} {
 		if got, ok := vote(c.ref, c.path); got != c.want && ok || ok != (c.want != "") {
-			t.Errorf("reference %s of the layout %s: got root %q (found: %v), want %q", c.ref, c.path, got, ok, c.want)
+			t.Errorf("vote(%s, %s) = %q, %v; want %q", c.ref, c.path, got, ok, c.want)
 		}
 	}
 }

@@ -53,14 +53,14 @@ func TestGraphHasChildrenAndMissingManifests(t *testing.T) {
 		var corrupt *layoutstore.ProblemError
 		switch {
 		case m.Digest == lost.Digest && (!errors.As(m.Unavailable, &corrupt) || corrupt.Problem.Kind != layoutstore.Incomplete):
-			t.Errorf("the missing manifest has the wrong error %v", m.Unavailable)
+			t.Errorf("missing manifest: got error %v, want a ProblemError of the kind incomplete", m.Unavailable)
 		case m.Digest != lost.Digest && m.Unavailable != nil:
 			t.Error(m.Unavailable)
 		case m.Unavailable == nil:
 			whole++
 		}
 		if repo.IsDiscovery(m.Digest) {
-			t.Errorf("IsDiscovery is true for the normal manifest %s", m.Digest)
+			t.Errorf("IsDiscovery(%s) = true, want false", m.Digest)
 		}
 	}
 	if whole != 2 || len(g.Manifests) != 3 {
@@ -73,10 +73,10 @@ func TestGraphHasChildrenAndMissingManifests(t *testing.T) {
 	}
 	g, err = names.Graph(context.Background())
 	if err != nil || len(g.Manifests) != 1 || len(g.Blobs) != 2 || !names.IsDiscovery(g.Manifests[0].Digest) {
-		t.Errorf("wrong graph of the discovery tags: %+v, error %v", g, err)
+		t.Errorf("Graph of the discovery tags = %+v, error %v; want 1 manifest, 2 blobs and no error", g, err)
 	}
 	if n := len(names.Layouts()); n != 0 {
-		t.Errorf("a repository with only discovery tags has %d layouts", n)
+		t.Errorf("Layouts of a repository with only discovery tags: got %d, want 0", n)
 	}
 }
 
@@ -120,6 +120,6 @@ func TestLayoutIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := layouts[0].Index(t.Context()); !errors.Is(err, layoutstore.ErrStale) {
-		t.Errorf("after the index was replaced: got error %v, want ErrStale", err)
+		t.Errorf("Index after index.json was replaced: got error %v, want ErrStale", err)
 	}
 }

@@ -96,7 +96,7 @@ func downloadBlob(t *testing.T, repo *layoutstore.Repository, d digest.Digest) s
 	defer blob.Close()
 	data, err := io.ReadAll(struct{ io.Reader }{blob})
 	if err != nil || digest.FromBytes(data) != d {
-		t.Errorf("the blob %s has wrong content: %d bytes, error %v", d, len(data), err)
+		t.Errorf("content of the blob %s: got %d bytes and error %v, want content that matches the digest", d, len(data), err)
 	}
 	return fmt.Sprint(d, " ", len(data))
 }
@@ -118,7 +118,7 @@ func TestBundleInABucket(t *testing.T) {
 			t.Errorf("%q: %s", names, diff)
 		}
 		if problems, err := tree.Snapshot().Problems(t.Context()); len(problems) > 0 || err != nil {
-			t.Errorf("sources %q: got problems %v and error %v", names, problems, err)
+			t.Errorf("sources %q: got problems %v and error %v, want none", names, problems, err)
 		}
 	}
 }
@@ -140,7 +140,7 @@ func TestNumberOfRequestsToABucket(t *testing.T) {
 	}
 	count("a rescan", map[buckettest.Operation]int{buckettest.List: 1}, func() {
 		if change := refresh(t, tree); change.Changed || change.Again != 0 {
-			t.Errorf("a rescan without a change reports %+v", change)
+			t.Errorf("Refresh without a change = %+v, want Changed = false and Again = 0", change)
 		}
 	})
 	for _, name := range []string{"loose", "modules/a", "modules/b"} {
@@ -188,10 +188,10 @@ func TestRescanReadsOnlyChangesInABucket(t *testing.T) {
 	upload(t, s, one, "p/")
 	s.ResetCounts()
 	if change := refresh(t, tree); !change.Changed {
-		t.Errorf("the refresh does not report the new layout: %+v", change)
+		t.Errorf("Refresh with a new layout = %+v, want Changed = true", change)
 	}
 	if diff := cmp.Diff(map[buckettest.Operation]int{buckettest.List: 1, buckettest.Get: 1}, s.Counts()); diff != "" {
-		t.Errorf("wrong requests for a new layout: %s", diff)
+		t.Errorf("requests for a new layout (-want +got): %s", diff)
 	}
 	if got, want := served(t, tree), append(slices.Clone(before), "more:v1"); !slices.Equal(got, want) {
 		t.Errorf("got tags %v, want %v", got, want)
@@ -199,14 +199,14 @@ func TestRescanReadsOnlyChangesInABucket(t *testing.T) {
 	s.Remove(t, "p/a.tar")
 	refresh(t, tree)
 	if got := served(t, tree); slices.ContainsFunc(got, func(at string) bool { return strings.HasPrefix(at, "modules/a:") }) {
-		t.Errorf("tags of a removed archive are still served: %v", got)
+		t.Errorf("got tags %v, want none of the removed archive", got)
 	}
 	for _, key := range s.Keys(t, "p/") {
 		s.Remove(t, key)
 	}
 	refresh(t, tree)
 	if status := tree.Snapshot().Sources(); len(status) != 1 || status[0].State != "missing" || len(served(t, tree)) > 0 {
-		t.Errorf("without objects, the source is not missing: %+v, tags %v", status, served(t, tree))
+		t.Errorf("source without objects: got status %+v and tags %v, want the state missing and no tags", status, served(t, tree))
 	}
 }
 
@@ -237,14 +237,14 @@ func TestUnreachableBucket(t *testing.T) {
 	}
 	_, err = repo.OpenBlob(t.Context(), graph.Blobs[0].Digest, fromStart)
 	if !errors.Is(err, bucket.ErrUnreachable) || !layoutstore.IsExhausted(err) || errors.Is(err, layoutstore.ErrBlobUnknown) {
-		t.Errorf("a blob: got error %v, want ErrUnreachable", err)
+		t.Errorf("OpenBlob: got error %v, want ErrUnreachable", err)
 	}
 	_, err = repository(t, tree, "modules/b").Manifest(t.Context(), digest.FromString("unknown"))
 	if !errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, layoutstore.ErrManifestUnknown) {
-		t.Errorf("a manifest that an unreadable index may name: got error %v, want ErrUnreachable", err)
+		t.Errorf("Manifest(digest that an unreadable index may contain): got error %v, want ErrUnreachable", err)
 	}
 	if _, err := layoutstore.Open(t.Context(), options); !errors.Is(err, bucket.ErrUnreachable) {
-		t.Errorf("a first scan: got error %v, want ErrUnreachable", err)
+		t.Errorf("Open: got error %v, want ErrUnreachable", err)
 	}
 	s.Fail(nil)
 	refresh(t, tree)
@@ -269,7 +269,7 @@ func TestInvalidSourcesInBuckets(t *testing.T) {
 		}
 	}
 	if _, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket("a")}}); err == nil {
-		t.Error("Open succeeded for a source in a bucket, without Options.Buckets")
+		t.Error("Open(source in a bucket, without Options.Buckets): got no error, want one")
 	}
 }
 
@@ -313,6 +313,6 @@ func TestManyArchivesInABucket(t *testing.T) {
 	s.ResetCounts()
 	refresh(t, tree)
 	if diff := cmp.Diff(map[buckettest.Operation]int{buckettest.List: pages}, s.Counts()); diff != "" {
-		t.Errorf("wrong requests in a rescan: %s", diff)
+		t.Errorf("requests in a rescan (-want +got): %s", diff)
 	}
 }

@@ -92,7 +92,7 @@ func TestCachedBlobsOpenWithoutWaiting(t *testing.T) {
 				got, err := io.ReadAll(blob)
 				blob.Close()
 				if err != nil || !bytes.Equal(got, layer[off:]) {
-					t.Errorf("wrong content from offset %d: %d bytes, error %v", off, len(got), err)
+					t.Errorf("content from offset %d: got %d bytes and error %v, want the rest of the layer", off, len(got), err)
 				}
 			}
 			quarantineInMemory(t, repo, vol, d)
@@ -100,7 +100,7 @@ func TestCachedBlobsOpenWithoutWaiting(t *testing.T) {
 			vol.stalled = false
 			if blob, err := repo.OpenBlob(t.Context(), d, func(size int64) (int64, int64) { return 0, size }); err == nil {
 				blob.Close()
-				t.Error("a blob was opened although its file has grown")
+				t.Error("OpenBlob after the file has grown: got no error, want one")
 			}
 		})
 	}
@@ -131,7 +131,7 @@ func quarantineInMemory(t *testing.T, repo *Repository, vol *stalledVolume, d di
 			blob.Close()
 		}
 		if (err != nil) != c.refused {
-			t.Errorf("with %q in quarantine: OpenBlob returned the wrong error %v", c.quarantined, err)
+			t.Errorf("OpenBlob with %q in quarantine: got error %v; want an error: %v", c.quarantined, err, c.refused)
 		}
 		repo.Release(layout, c.quarantined, stamp)
 	}

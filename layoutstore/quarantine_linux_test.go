@@ -47,7 +47,7 @@ func quarantine(t *testing.T, archive bool) quarantined {
 		t.Fatal(err)
 	}
 	if news, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil || !news {
-		t.Fatal("Quarantine did not report the first finding as news", err)
+		t.Fatal("Quarantine of the first finding: want news and no error; error:", err)
 	}
 	return q
 }
@@ -82,7 +82,7 @@ func (q quarantined) refused(t *testing.T) bool {
 	_, err := repo.Blob(context.Background(), q.digest)
 	told := slices.ContainsFunc(problemsOf(q.tree.Snapshot()), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Reason == "rotten" })
 	if refused := err != nil; refused != told {
-		t.Errorf("reading the blob returned the error %v, but is it reported as a problem? %v", err, told)
+		t.Errorf("Blob: got error %v, reported as a problem: %v; want an error if and only if it is reported", err, told)
 	}
 	return err != nil
 }
@@ -104,7 +104,7 @@ func TestQuarantineContinuesWithoutAChange(t *testing.T) {
 				}
 				repo, _ := q.repository(t)
 				if _, err := repo.Blob(context.Background(), q.digest); err == nil && !archive {
-					t.Error("a blob is found although its file is missing")
+					t.Error("Blob without its file: got no error, want one")
 				}
 				problemsOf(q.tree.Snapshot())
 				if err := os.Rename(q.file+".away", q.file); err != nil {
@@ -115,7 +115,7 @@ func TestQuarantineContinuesWithoutAChange(t *testing.T) {
 				repo, _ := q.repository(t)
 				withoutFiles(t, func() {
 					if _, err := repo.Blob(context.Background(), q.digest); err == nil {
-						t.Error("the quarantined blob is served while no file can be opened")
+						t.Error("Blob in quarantine while no file can be opened: got no error, want one")
 					}
 					problemsOf(q.tree.Snapshot())
 				})
@@ -124,15 +124,15 @@ func TestQuarantineContinuesWithoutAChange(t *testing.T) {
 			q := quarantine(t, archive)
 			disturb(t, q)
 			if !q.refused(t) {
-				t.Errorf("archive %v, %s: the quarantined blob is served again", archive, name)
+				t.Errorf("archive %v, %s: the quarantined blob is served, want a refusal", archive, name)
 			}
 			refresh(t, q.tree)
 			if !q.refused(t) {
-				t.Errorf("archive %v, %s: the quarantined blob is served again after a rescan", archive, name)
+				t.Errorf("archive %v, %s, after a rescan: the quarantined blob is served, want a refusal", archive, name)
 			}
 			q.restart(t)
 			if !q.refused(t) {
-				t.Errorf("archive %v, %s: the quarantined blob is served again after a restart", archive, name)
+				t.Errorf("archive %v, %s, after a restart: the quarantined blob is served, want a refusal", archive, name)
 			}
 		}
 	}
@@ -181,17 +181,17 @@ func TestQuarantineEndsAfterAChange(t *testing.T) {
 					refresh(t, q.tree)
 				}
 				if q.refused(t) {
-					t.Errorf("archive %v, %s: the blob is still refused", archive, name)
+					t.Errorf("archive %v, %s: the blob is still refused, want it served", archive, name)
 				}
 				if err := q.tree.SaveCaches(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				if left := q.records(t); len(left) > 0 {
-					t.Errorf("archive %v, %s: the records %v were not removed", archive, name, left)
+					t.Errorf("archive %v, %s: got the records %v, want none", archive, name, left)
 				}
 				q.restart(t)
 				if q.refused(t) {
-					t.Errorf("archive %v, %s: the blob is refused again after a restart", archive, name)
+					t.Errorf("archive %v, %s, after a restart: the blob is refused, want it served", archive, name)
 				}
 			}
 		}

@@ -51,11 +51,11 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 		t.Fatalf("%s: %v", d, err)
 	}
 	if news, err := repo.Quarantine(t.Context(), layout, d, stamp, "rotten"); err != nil || !news {
-		t.Fatalf("Quarantine does not report the finding about %s as news: %v", d, err)
+		t.Fatalf("Quarantine(%s): want news and no error; error: %v", d, err)
 	}
 	p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, d)
 	if err != nil || !ok {
-		t.Fatalf("there is no problem about %s: %v", d, err)
+		t.Fatalf("QuarantineProblem(%s): got no problem, want one; error: %v", d, err)
 	}
 	return p
 }
@@ -73,15 +73,15 @@ func TestQuarantineReadsOnlyOneCopy(t *testing.T) {
 		before := opened.Load()
 		p := refuse(t, tree, d)
 		if _, err := repo.Blob(t.Context(), d); err == nil {
-			t.Fatalf("the quarantined blob %s is served", d)
+			t.Fatalf("Blob(%s), which is in quarantine: got no error, want one", d)
 		}
 		costs = append(costs, opened.Load()-before)
 		if all := problemsOf(tree.Snapshot()); !slices.ContainsFunc(all, p.Equal) {
-			t.Fatalf("the problem %v is not in the list %v", p, all)
+			t.Fatalf("want the problem %v in the list of all problems, got %v", p, all)
 		}
 	}
 	if slices.Max(costs) != costs[0] || costs[0] == 0 {
-		t.Errorf("later findings opened more files than the first: %v", costs)
+		t.Errorf("opened files per finding: got %v, want no number above the first, which is not 0", costs)
 	}
 }
 
@@ -108,7 +108,7 @@ func TestQuarantineListsAtMost1000Problems(t *testing.T) {
 	}
 	slices.Sort(layers)
 	if !slices.Equal(listed, layers[:1000]) {
-		t.Error("the list does not contain the first 1,000 digests in order")
+		t.Error("list of problems: got different digests, want the first 1,000 in order")
 	}
 }
 

@@ -67,7 +67,7 @@ func TestWriteFileReplacesFileOrLink(t *testing.T) {
 	}
 	has(t, dir, map[string]string{"target": "new", "link": "new", "other": "old"})
 	if info, err := os.Lstat(link); err != nil || !info.Mode().IsRegular() {
-		t.Errorf("WriteFile did not replace the link: got the mode %v, error %v", info.Mode(), err)
+		t.Errorf("file at the path of the link after WriteFile: got mode %v, error %v; want a regular file", info.Mode(), err)
 	}
 }
 
@@ -76,13 +76,13 @@ func TestFailedWriteFileChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "taken", "by"), 0o755))
 	if err := durable.WriteFile(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
-		t.Error("WriteFile replaced a directory with a file")
+		t.Error("WriteFile(path of a directory): got no error, want one")
 	}
 	if err := durable.WriteFile(filepath.Join(dir, "missing", "file"), []byte("x"), 0o644); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("WriteFile in a missing directory: got %v, want ErrNotExist", err)
 	}
 	if err := durable.WriteInPlace(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
-		t.Error("WriteInPlace overwrote a directory")
+		t.Error("WriteInPlace(path of a directory): got no error, want one")
 	}
 	has(t, dir, map[string]string{"taken": ""})
 }
@@ -98,7 +98,7 @@ func TestCreateCommitAndDiscard(t *testing.T) {
 		t.Errorf("ReadFrom copied %d bytes with the error %v, want 2 and none", n, err)
 	}
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the file before Commit: got the error %v, want ErrNotExist", err)
+		t.Errorf("Stat before Commit: got the error %v, want ErrNotExist", err)
 	}
 	layouttest.Try(t, f.Commit())
 	layouttest.Try(t, f.Discard()) // usually deferred
@@ -110,7 +110,7 @@ func TestCreateCommitAndDiscard(t *testing.T) {
 	layouttest.Try(t, err)
 	layouttest.Try(t, f.Commit())
 	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the new file: got the mode %v and the error %v, want 0600", info.Mode(), err)
+		t.Errorf("Stat after Commit: got mode %v and error %v, want mode 0600", info.Mode(), err)
 	}
 	f, err = durable.Create(name, 0o644)
 	layouttest.Try(t, err)
@@ -153,7 +153,7 @@ func TestMkdirAll(t *testing.T) {
 	}
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
 	if err := durable.MkdirAll(filepath.Join(dir, "file", "x"), 0o755); err == nil {
-		t.Error("a directory was made in a file")
+		t.Error("MkdirAll(path below a file): got no error, want one")
 	}
 	t.Chdir(dir)
 	layouttest.Try(t, durable.MkdirAll("relative/x", 0o755))
@@ -169,7 +169,7 @@ func TestSyncTreeAndDirectory(t *testing.T) {
 	missing := filepath.Join(dir, "missing")
 	for what, err := range map[string]error{"SyncDir": durable.SyncDir(missing), "SyncTree": durable.SyncTree(missing)} {
 		if !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s of a missing directory: got %v, want ErrNotExist", what, err)
+			t.Errorf("%s(missing directory): got error %v, want ErrNotExist", what, err)
 		}
 	}
 }

@@ -24,19 +24,19 @@ func TestTryLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := filelock.TryLock(first); err != nil {
-			t.Errorf("%s: a second lock through the same open file failed: %v", name, err)
+			t.Errorf("%s: second TryLock of the same open file: got %v, want no error", name, err)
 		}
 		if err := filelock.TryLock(second); !errors.Is(err, filelock.ErrLocked) {
-			t.Errorf("%s: a lock through a second open file: got %v, want ErrLocked", name, err)
+			t.Errorf("%s: TryLock of another open file, before Release: got %v, want ErrLocked", name, err)
 		}
 		if err := filelock.Release(first); err != nil {
 			t.Fatal(err)
 		}
 		if err := filelock.TryLock(second); err != nil {
-			t.Errorf("%s: a lock after the locked file was released failed: %v", name, err)
+			t.Errorf("%s: TryLock of another open file, after Release: got %v, want no error", name, err)
 		}
 		if err := filelock.TryLock(first); err == nil || errors.Is(err, filelock.ErrLocked) {
-			t.Errorf("%s: a lock of a released file: got %v, want an error other than ErrLocked", name, err)
+			t.Errorf("%s: TryLock of the released open file: got %v, want an error other than ErrLocked", name, err)
 		}
 	}
 }

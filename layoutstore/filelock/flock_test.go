@@ -24,12 +24,12 @@ func TestReleaseUnlocksForCopiesOfTheDescriptor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := filelock.TryLock(second); !errors.Is(err, filelock.ErrLocked) {
-		t.Fatalf("while the directory is locked: got %v, want ErrLocked", err)
+		t.Fatalf("TryLock before Release: got %v, want ErrLocked", err)
 	}
 	if err := filelock.Release(first); err != nil {
 		t.Fatal(err)
 	}
 	if err := filelock.TryLock(second); err != nil {
-		t.Errorf("locking after the release failed: %v", err)
+		t.Errorf("TryLock after Release: got %v, want no error", err)
 	}
 }

@@ -174,7 +174,7 @@ func TestEntriesReplacePathsInLowerLayers(t *testing.T) {
 				i := imageOf(layers...)
 				files, err := imagefile.Read(t.Context(), i.layers, i.open, name)
 				if _, found := files[name]; err != nil || found == test.hidden {
-					t.Errorf("%s: the file was found: %v; error %v", where, found, err)
+					t.Errorf("%s: Read found the file: %v, error %v; want %v and no error", where, found, err, !test.hidden)
 				}
 			}
 			// If a layer above adds the file again, Read returns that file.

@@ -31,7 +31,7 @@ func TestSearchIgnoresOtherWhiteouts(t *testing.T) {
 		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: name}, removed))
 	}
 	if got := slices.Sorted(maps.Keys(removed)); !slices.Equal(got, []string{"./", "a/b", "a/b/", "a/b/version.json"}) {
-		t.Errorf("the search remembers %d paths: %.200q", len(got), got)
+		t.Errorf("the search remembers %d paths, want 4: %.200q", len(got), got)
 	}
 }
 
@@ -75,7 +75,7 @@ func FuzzLayer(f *testing.F) {
 		err := s.searchLayer(bytes.NewReader(data))
 		got, ok := s.found["version.json"]
 		if ok && (err != nil || len(s.missing) != 0) {
-			t.Fatalf("the file was found, but the error is %v and these files are still missing: %v", err, s.missing)
+			t.Fatalf("searchLayer found the file: got error %v and the missing files %v, want none", err, s.missing)
 		}
 		if !ok || len(data) < 2 || data[0] == 0x1f || data[0] == 0x28 {
 			return
@@ -83,14 +83,14 @@ func FuzzLayer(f *testing.F) {
 		for r := tar.NewReader(bytes.NewReader(data)); ; {
 			h, err := r.Next()
 			if errors.Is(err, io.EOF) {
-				t.Fatal("the search found a file that archive/tar does not find")
+				t.Fatal("the search found a file; want none, because archive/tar finds none")
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			if path.Clean("/"+h.Name) == "/version.json" && h.Typeflag != tar.TypeDir {
 				if want, _ := io.ReadAll(r); !bytes.Equal(got, want) {
-					t.Fatalf("the search found the content %q, but archive/tar finds %q", got, want)
+					t.Fatalf("the search found the content %q, want that of archive/tar: %q", got, want)
 				}
 				return
 			}

@@ -81,7 +81,7 @@ func TestCheckFiles(t *testing.T) {
 			for _, p := range listing(t, c.listed).CheckFiles("/d", list(t, c.present)) {
 				got = append(got, fmt.Sprintf("%s %s %v %s", p.Kind, p.Path, p.Chunks, p.Reason))
 				if p.IsFailure() == (p.Kind == problem.Limited) {
-					t.Errorf("IsFailure is %v for the problem %v", p.IsFailure(), p)
+					t.Errorf("IsFailure() = %v for the problem %v, want false only for the kind limited", p.IsFailure(), p)
 				}
 			}
 			if !slices.EqualFunc(got, c.want, strings.HasPrefix) {

@@ -65,10 +65,10 @@ func TestParseReadsWhatEncodeWrites(t *testing.T) {
 		t.Errorf("install:stable: %v", tag)
 	}
 	if size, ok := got.Blob(blob("layer").Digest); !ok || size != 5 {
-		t.Errorf("the blob layer has the size %d (found: %v), want 5", size, ok)
+		t.Errorf("Blob(layer) = %d, %v; want 5, true", size, ok)
 	}
 	if _, ok := got.Repository("modules"); ok {
-		t.Error("the inventory has the unknown repository modules")
+		t.Error("Repository(modules): got a repository, want none")
 	}
 }
 
@@ -82,7 +82,7 @@ func TestIDDependsOnlyOnContent(t *testing.T) {
 	}
 	b.Blobs = b.Blobs[1:]
 	if a.ID() == b.ID() {
-		t.Error("the id did not change when a blob was removed")
+		t.Error("ID() after a blob was removed: got the same id, want a different one")
 	}
 }
 
@@ -122,7 +122,7 @@ func TestParseRefusesOtherFields(t *testing.T) {
 			}
 			for what, text := range changed {
 				if _, err := inventory.Parse([]byte(text)); !errors.Is(err, inventory.ErrFormat) {
-					t.Fatalf("the field %s is %s, but Parse returned the error %v", name, what, err)
+					t.Fatalf("Parse, field %s changed (%s): got error %v, want ErrFormat", name, what, err)
 				}
 			}
 		}
@@ -181,11 +181,11 @@ func TestParseRefusesInvalidValues(t *testing.T) {
 			t.Errorf("%s: the test did not change the inventory", what)
 		}
 		if i, err := inventory.Parse([]byte(bad)); !errors.Is(err, inventory.ErrFormat) {
-			t.Errorf("%s: got %v and error %v, want ErrFormat", what, i, err)
+			t.Errorf("Parse, %s: got %v and error %v, want ErrFormat", what, i, err)
 		}
 	}
 	if _, err := inventory.Parse([]byte(strings.ReplaceAll(good, "\n", "\r\n"))); err != nil {
-		t.Errorf("an inventory with other white space is refused: %v", err)
+		t.Errorf("Parse(inventory with different white space): got error %v, want none", err)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestEncodeRefusesInvalidInventories(t *testing.T) {
 		i := sample(t)
 		change(i)
 		if _, err := i.Encode(); err == nil {
-			t.Errorf("%s: Encode returned no error", what)
+			t.Errorf("Encode, invalid %s: got no error, want one", what)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func FuzzParse(f *testing.F) {
 		}
 		again, err := i.Encode()
 		if err != nil {
-			t.Fatalf("Parse accepts the inventory, but Encode fails: %v", err)
+			t.Fatalf("Encode after Parse: got error %v, want none", err)
 		}
 		second, err := inventory.Parse(again)
 		if err != nil || !cmp.Equal(i, second) {
@@ -263,7 +263,7 @@ func FuzzParse(f *testing.F) {
 		}
 		var x, y any
 		if json.Unmarshal(data, &x) != nil || json.Unmarshal(again, &y) != nil || !cmp.Equal(x, y) {
-			t.Fatalf("Encode wrote a different document: %s", cmp.Diff(x, y))
+			t.Fatalf("Encode after Parse: the JSON differs (-original +encoded): %s", cmp.Diff(x, y))
 		}
 	})
 }
@@ -306,9 +306,9 @@ func FuzzArchiveNames(f *testing.F) {
 		archives, others := inventory.Archives([]inventory.File{{Name: name}})
 		switch {
 		case ok && (len(archives) != 1 || archives[0].Name != want):
-			t.Errorf("%q: got archives %v, want the archive %q", name, archives, want)
+			t.Errorf("Archives(%q): got %v, want the archive %q", name, archives, want)
 		case !ok && len(others) != 1:
-			t.Errorf("%q: got archives %v, want no archive", name, archives)
+			t.Errorf("Archives(%q): got %v, want no archive", name, archives)
 		}
 	})
 }

@@ -47,22 +47,22 @@ func TestSignaturesOfOpenSSL(t *testing.T) {
 			t.Errorf("%s: refused", name)
 		}
 		if public.Verify(append(message, '.'), signature) || public.Verify(message, append(signature, 0)) || public.Verify(message, nil) {
-			t.Errorf("%s: the key accepts a wrong message or signature", name)
+			t.Errorf("%s: Verify(wrong message or signature) = true, want false", name)
 		}
 		key := signingKey(t, name)
 		if key.Public().ID() != public.ID() {
-			t.Errorf("%s: the private key does not belong to the public key", name)
+			t.Errorf("%s: the ids of the private and of the public key differ, want equal ids", name)
 		}
 		own, err := key.Sign(message)
 		layouttest.Try(t, err)
 		again, err := key.Sign(message)
 		layouttest.Try(t, err)
 		if !public.Verify(message, own) || !bytes.Equal(own, again) {
-			t.Errorf("%s: the signatures %x and %x are invalid or differ", name, own, again)
+			t.Errorf("%s: Sign, twice: got the signatures %x and %x, want valid and equal ones", name, own, again)
 		}
 		for _, other := range []string{"ed25519", "p256"} {
 			if other != name && verifyKey(t, other).Verify(message, own) {
-				t.Errorf("a signature by the key %s is accepted by the key %s", name, other)
+				t.Errorf("signature by the key %s: Verify by the key %s = true, want false", name, other)
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func TestUnsupportedKeysAreRefused(t *testing.T) {
 	}
 	two := append(read(t, "p256.pub"), read(t, "ed25519.pub")...)
 	if _, err := inventory.ParseVerifyKey(two); !errors.Is(err, inventory.ErrKey) {
-		t.Errorf("two keys in a file: got error %v, want ErrKey", err)
+		t.Errorf("ParseVerifyKey(file with two keys): got error %v, want ErrKey", err)
 	}
 	broken := bytes.Replace(read(t, "p256.pub"), []byte("M"), []byte("N"), 1)
 	if _, err := inventory.ParseVerifyKey(broken); !errors.Is(err, inventory.ErrKey) {
@@ -113,7 +113,7 @@ func TestVerifiedRefusesWrongSignatures(t *testing.T) {
 		plainSignature, err := key.Sign(plain)
 		layouttest.Try(t, err)
 		if _, err := public.Verified("bundle.json", plain, plainSignature); err != nil {
-			t.Errorf("%s: an inventory without the id of the key is refused: %v", name, err)
+			t.Errorf("%s: Verified(inventory without the id of the key): got error %v, want none", name, err)
 		}
 		other := signingKey(t, map[string]string{"ed25519": "p256", "p256": "ed25519"}[name]).Public()
 		changed := bytes.Replace(data, []byte(`"size":10`), []byte(`"size":11`), 1)
@@ -134,14 +134,14 @@ func TestVerifiedRefusesWrongSignatures(t *testing.T) {
 			_, err := c.by.Verified("bundle.json", c.data, c.signature)
 			var refused *inventory.SignatureError
 			if !errors.As(err, &refused) || refused.Why != c.why {
-				t.Errorf("%s: %s: got the wrong error %v", name, what, err)
+				t.Errorf("%s: Verified, %s: got error %v, want a SignatureError with the reason of the case", name, what, err)
 			}
 		}
 		bad := []byte(`{"formatVersion":2}`)
 		badSignature, err := key.Sign(bad)
 		layouttest.Try(t, err)
 		if _, err := public.Verified("bundle.json", bad, badSignature); !errors.Is(err, inventory.ErrFormat) {
-			t.Errorf("%s: a signed file that is no inventory: got error %v, want ErrFormat", name, err)
+			t.Errorf("%s: Verified(signed file that is no inventory): got error %v, want ErrFormat", name, err)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func TestSignatureCoversEveryBit(t *testing.T) {
 				_, err := key.Public().Verified("bundle.json", data, signature)
 				var refused *inventory.SignatureError
 				if !errors.As(err, &refused) || refused.Why == inventory.Unsigned {
-					t.Fatalf("%s: changed bit %d of the %s: got the wrong error %v", name, bit, what, err)
+					t.Fatalf("%s: Verified after bit %d of the %s was changed: got error %v, want a SignatureError other than Unsigned", name, bit, what, err)
 				}
 				bytes[bit/8] ^= 1 << (bit % 8)
 				flips++

@@ -99,7 +99,7 @@ func TestReadJournalOverOneGibibyte(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	if data, err := got.Indexes[9].NewBytes(t.Context()); err != nil || len(data) != len(long) {
-		t.Errorf("the last index has %d bytes, want 64 MiB; error %v", len(data), err)
+		t.Errorf("NewBytes of the last index: got %d bytes, want 64 MiB; error %v", len(data), err)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestFilesTooLongForReadersAreRefused(t *testing.T) {
 		{"the header of a journal", func(n int64) error { return journal.CheckSize("the header", n) }, journal.MaxFile},
 	} {
 		if err := c.check(c.limit); err != nil {
-			t.Errorf("%s of %d bytes is refused: %v", c.what, c.limit, err)
+			t.Errorf("%s of %d bytes: got the error %v, want none", c.what, c.limit, err)
 		}
 		if err := c.check(c.limit + 1); !errors.Is(err, journal.ErrTooLong) {
 			t.Errorf("%s of %d bytes: got the error %v, want ErrTooLong", c.what, c.limit+1, err)

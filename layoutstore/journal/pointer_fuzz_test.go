@@ -38,16 +38,16 @@ func FuzzPointer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := journal.ReadPointer(t.Context(), object(data))
 		if err == nil && (p.Format != journal.Format || p.Object == "" || p.ETag != "tag") {
-			t.Errorf("%q was read as the pointer %+v", data, p)
+			t.Errorf("ReadPointer(%q) = %+v, want an error, or format 1 with an object and an ETag", data, p)
 		}
 		if errors.Is(err, journal.ErrNotStore) {
 			var s struct{ Format int }
 			if json.Unmarshal(data, &s) != nil || s.Format != journal.Format {
-				t.Errorf("%q was refused as not a store: %v", data, err)
+				t.Errorf("ReadPointer(%q): got the error %v, want an error other than ErrNotStore", data, err)
 			}
 		}
 		if g, err := journal.ReadGeneration(t.Context(), object(data), "key"); err == nil && g.Format != journal.Format {
-			t.Errorf("%q was read as the generation %+v", data, g)
+			t.Errorf("ReadGeneration(%q) = %+v, want an error or format 1", data, g)
 		}
 	})
 }

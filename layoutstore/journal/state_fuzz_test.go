@@ -23,10 +23,10 @@ func FuzzState(f *testing.F) {
 		layouttest.Try(t, os.WriteFile(file, data, 0o600))
 		s, err := journal.ReadState(dir)
 		if err == nil && s.Format != journal.Format {
-			t.Errorf("%q was read as a state of format %d", data, s.Format)
+			t.Errorf("ReadState(%q): got a state of format %d, want an error or format 1", data, s.Format)
 		}
 		if errors.Is(err, journal.ErrNotStore) {
-			t.Errorf("with the state %q, the directory is refused as not a store: %v", data, err)
+			t.Errorf("ReadState(%q): got the error %v, want an error other than ErrNotStore", data, err)
 		}
 	})
 }

@@ -44,11 +44,11 @@ func TestViewDuringImport(t *testing.T) {
 				{Path: "c", Old: []byte{}, New: []byte("x")}, {Path: "d", Old: []byte("last"), New: []byte("y")}}})
 		v := readView(t, dir)
 		if v.Publishing() != c.publishing || v.Hides("new.tar") != c.publishing {
-			t.Errorf("%+v: Publishing is %v; Hides is %v for the new archive", c, v.Publishing(), v.Hides("new.tar"))
+			t.Errorf("%+v: Publishing() = %v, Hides(new.tar) = %v; want %v for both", c, v.Publishing(), v.Hides("new.tar"), c.publishing)
 		}
 		for _, archive := range []string{"was.tar", "by-hand.tar", "other.tar"} {
 			if v.Hides(archive) {
-				t.Errorf("%+v: the archive %s is hidden", c, archive)
+				t.Errorf("%+v: Hides(%s) = true, want false", c, archive)
 			}
 		}
 		for path, want := range map[string]struct {
@@ -71,14 +71,14 @@ func checkOldIndex(t *testing.T, v *journal.View, path, old string, has, changed
 	t.Helper()
 	where, ok := v.OldIndex(path)
 	if ok != changed || (where != nil) != has {
-		t.Errorf("the old index of %s is in %v; changed by the import: %v", path, where, ok)
+		t.Errorf("OldIndex(%s) = %v, %v; want an index: %v, changed by the import: %v", path, where, ok, has, changed)
 		return
 	}
 	if !has {
 		return
 	}
 	if data, err := where.ReadAll(t.Context()); err != nil || old != "" && string(data) != old {
-		t.Errorf("the old index of %s: got %q and the error %v", path, data, err)
+		t.Errorf("OldIndex(%s): got the content %q and the error %v, want the old index and none", path, data, err)
 	}
 }
 
@@ -107,12 +107,12 @@ func TestViewOfDirectoryWithoutStore(t *testing.T) {
 	writeState(t, dir, journal.State{Format: journal.Format})
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), []byte("{}"), 0o644))
 	if _, err := journal.ReadView(dir); err == nil || !strings.Contains(err.Error(), journal.File) {
-		t.Errorf("ReadView with a malformed journal: got the error %v", err)
+		t.Errorf("ReadView(malformed journal): got the error %v, want one that names the journal", err)
 	}
 	for _, bad := range []string{"", "[", `{"format":2}`, `{"format":0}`} {
 		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.StateFile), []byte(bad), 0o644))
 		if _, err := journal.ReadView(dir); err == nil || errors.Is(err, journal.ErrNotStore) || !strings.Contains(err.Error(), journal.StateFile) {
-			t.Errorf("ReadView with the state %q: got the error %v", bad, err)
+			t.Errorf("ReadView(state %q): got the error %v, want one that names the state, other than ErrNotStore", bad, err)
 		}
 	}
 	for _, name := range []string{journal.StateFile, journal.File} {
@@ -120,10 +120,10 @@ func TestViewOfDirectoryWithoutStore(t *testing.T) {
 		layouttest.Try(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
 	if _, err := journal.ReadState(dir); err == nil || errors.Is(err, journal.ErrNotStore) {
-		t.Errorf("ReadView with a directory as the state: got the error %v", err)
+		t.Errorf("ReadState(directory as the state): got the error %v, want one other than ErrNotStore", err)
 	}
 	if j, err := journal.Read(dir); err == nil {
-		t.Errorf("ReadView succeeds with a directory as the journal: %v", j)
+		t.Errorf("Read(directory as the journal) = %v, want an error", j)
 	}
 }
 
@@ -139,11 +139,11 @@ func TestViewOfRetiredAndDroppedArchives(t *testing.T) {
 		retired, hidden bool
 	}{{"stays.tar", false, false}, {"retired.tar", true, false}, {"dropped.tar", true, true}, {"other.tar", false, false}} {
 		if v.IsRetired(c.file) != c.retired || v.Hides(c.file) != c.hidden {
-			t.Errorf("archive %s: retired is %v, hidden is %v", c.file, v.IsRetired(c.file), v.Hides(c.file))
+			t.Errorf("archive %s: IsRetired = %v, Hides = %v; want %v, %v", c.file, v.IsRetired(c.file), v.Hides(c.file), c.retired, c.hidden)
 		}
 	}
 	if none := (*journal.View)(nil); none.IsRetired("retired.tar") {
-		t.Error("an archive is retired although its source is not a store")
+		t.Error("IsRetired in a source that is not a store: got true, want false")
 	}
 }
 
@@ -168,7 +168,7 @@ func TestSameViews(t *testing.T) {
 	layouttest.Try(t, os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)))
 	views["another file"] = readView(t, dir)
 	if !views["another file"].Same(readView(t, dir)) {
-		t.Error("the views differ although nothing has changed")
+		t.Error("Same of two views without a change in between: got false, want true")
 	}
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 2})
 	views["later state"] = readView(t, dir)
@@ -177,7 +177,7 @@ func TestSameViews(t *testing.T) {
 	for a, one := range views {
 		for b, other := range views {
 			if one.Same(other) != (a == b) {
-				t.Errorf("views %q and %q: Same is %v", a, b, one.Same(other))
+				t.Errorf("views %q and %q: Same() = %v, want true only for the same view", a, b, one.Same(other))
 			}
 		}
 	}
@@ -236,10 +236,10 @@ func TestHeaderFillsReadBuffer(t *testing.T) {
 		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), []byte(raw), 0o644))
 		j, err := journal.Read(dir)
 		if err != nil || j.Generation != 7 {
-			t.Fatalf("header of %d bytes: got the journal %+v and the error %v", n, j, err)
+			t.Fatalf("header of %d bytes: Read = %+v, error %v; want generation 7 and no error", n, j, err)
 		}
 		if fresh, err := j.Indexes[0].NewBytes(t.Context()); string(fresh) != "new" {
-			t.Errorf("header of %d bytes: got the index %q and the error %v", n, fresh, err)
+			t.Errorf("header of %d bytes: NewBytes = %q, error %v; want new", n, fresh, err)
 		}
 	}
 }
@@ -257,7 +257,7 @@ func TestIndexesOfRemovedJournalAreStale(t *testing.T) {
 	ended, end := context.WithCancelCause(t.Context())
 	end(stopped)
 	if data, err := got.Indexes[0].NewBytes(ended); !errors.Is(err, stopped) || errors.Is(err, extent.ErrStale) {
-		t.Errorf("NewBytes after its context has ended: got %q and the error %v", data, err)
+		t.Errorf("NewBytes with an ended context: got %q and the error %v, want the cause of the context", data, err)
 	}
 	write(t, dir, j)
 	checkStale(t, got.Indexes[0])
@@ -284,7 +284,7 @@ func TestBytesOfChangeInMemory(t *testing.T) {
 	old, oldErr := c.OldBytes(t.Context())
 	fresh, newErr := c.NewBytes(t.Context())
 	if string(old) != "old" || string(fresh) != "new" || oldErr != nil || newErr != nil {
-		t.Errorf("got the old bytes %q and the error %v, the new bytes %q and the error %v", old, oldErr, fresh, newErr)
+		t.Errorf("OldBytes = %q, error %v, and NewBytes = %q, error %v; want old and new, and no errors", old, oldErr, fresh, newErr)
 	}
 }
 
@@ -308,7 +308,7 @@ func TestWriteToReturnsWriteErrors(t *testing.T) {
 			t.Errorf("failure after %d writes: got the error %v, want errBroken", n, err)
 		}
 		if w.n != -1 {
-			t.Errorf("failure after %d writes: WriteTo wrote %d more times after the error", n, -1-w.n)
+			t.Errorf("failure after %d writes: WriteTo called Write %d times after the error, want 0", n, -1-w.n)
 		}
 	}
 }

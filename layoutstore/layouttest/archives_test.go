@@ -85,7 +85,7 @@ func TestArchiveContainsCompleteTree(t *testing.T) {
 		}
 		hasDirectories := slices.ContainsFunc(headers, func(h *tar.Header) bool { return h.Typeflag == tar.TypeDir })
 		if hasDirectories != a.Directories {
-			t.Errorf("%s: the archive contains directories: %v", name, hasDirectories)
+			t.Errorf("%s: the archive contains directories: %v, want %v", name, hasDirectories, a.Directories)
 		}
 	}
 }
@@ -107,7 +107,7 @@ func TestArchiveHasFormatOfD8(t *testing.T) {
 	}
 	if got := names(headers); got[len(got)-1] != "oci-layout" || !slices.Contains(got, "modules/x/index.json") ||
 		slices.Index(got, "index.json") < slices.IndexFunc(got, func(s string) bool { return strings.HasPrefix(s, "blobs/") }) {
-		t.Errorf("the entries are in the wrong order %q", got)
+		t.Errorf("got the entries %q, want each layout's blobs before its index.json", got)
 	}
 	got := digest.FromBytes(layouttest.ReadFile(t, archive))
 	if want := digest.Digest("sha256:88cd6655b1e0ef42af86d8d37abf765291c5b0a3f9e202ef923802fd7d51fd52"); got != want {
@@ -156,7 +156,7 @@ func TestArchiveErrors(t *testing.T) {
 			buildAll(tb, dir).Archive(filepath.Join(t.TempDir(), "a.tar"), a)
 		}()
 		if tb.message == "" {
-			t.Errorf("%s: Archive succeeds, want an error", name)
+			t.Errorf("%s: Archive returned no error, want one", name)
 		}
 	}
 }
@@ -219,13 +219,13 @@ func TestSplitArchiveLikeD8(t *testing.T) {
 		parts := readChunks(t, layouttest.Split(t, archive, limit))
 		for i, part := range parts {
 			if last := i == len(parts)-1; last != (int64(len(part)) < limit) {
-				t.Errorf("chunk %d of %d has %d bytes, but the limit is %d", i, len(parts), len(part), limit)
+				t.Errorf("chunk %d of %d: got %d bytes, want at least the limit of %d, or less in the last chunk", i, len(parts), len(part), limit)
 			}
 			unequal = unequal || i > 0 && i < len(parts)-1 && len(part) != len(parts[0])
 		}
 		empty = empty || parts[len(parts)-1] == ""
 		if strings.Join(parts, "") != content {
-			t.Errorf("%d chunks with the limit of %d bytes do not add up to the archive", len(parts), limit)
+			t.Errorf("Split: got %d chunks with the limit of %d bytes, want chunks that make up the archive", len(parts), limit)
 		}
 	}
 	if !unequal || !empty {
@@ -248,18 +248,18 @@ func TestCutArchiveIntoEqualChunks(t *testing.T) {
 		parts := readChunks(t, chunks)
 		for i, part := range parts {
 			if int64(len(part)) != size && i != len(chunks)-1 || part == "" {
-				t.Errorf("chunk %d has the wrong size of %d bytes", i, len(part))
+				t.Errorf("chunk %d: got %d bytes, want the requested size, or less in the last chunk", i, len(part))
 			}
 		}
 		if strings.Join(parts, "") != content {
-			t.Errorf("%d chunks of %d bytes do not add up to the archive", len(chunks), size)
+			t.Errorf("Cut: got %d chunks of %d bytes, want chunks that make up the archive", len(chunks), size)
 		}
 		if got, want := filepath.Base(chunks[0]), "a.tar.0000.chunk"; got != want {
 			t.Errorf("the first chunk is %s, want %s", got, want)
 		}
 		left := slices.Collect(maps.Keys(layouttest.ReadFiles(t, filepath.Dir(archive))))
 		if len(left) != len(chunks) {
-			t.Errorf("after the cut, the directory contains %d files: %q", len(left), left)
+			t.Errorf("after Cut: got %d files, want only the chunks: %q", len(left), left)
 		}
 	}
 }
@@ -294,7 +294,7 @@ func TestTarWritesValidArchive(t *testing.T) {
 		n, _ := r.Read(body)
 		got = append(got, string(h.Typeflag)+" "+h.Name+" "+string(body[:n]))
 		if want := int64(large); strings.HasPrefix(h.Name, "large") && h.Size != want {
-			t.Errorf("the entry %s has the wrong size of %d bytes", h.Name, h.Size)
+			t.Errorf("entry %s: got a size of %d bytes, want the requested size", h.Name, h.Size)
 		}
 	}
 	want := []string{"0 large begin", "0 large pax \x00\x00\x00\x00\x00", "0 " + long + " gnu", "0 " + long + " pax", "2 link ", "Z odd odd"}
@@ -304,7 +304,7 @@ func TestTarWritesValidArchive(t *testing.T) {
 	places := layouttest.Places(t, archive)
 	info, err := f.Stat()
 	if err != nil || len(places) != len(want) || places[len(places)-1].End+1024 != info.Size() {
-		t.Errorf("Places returns %v for an archive of %d bytes; error %v", places, info.Size(), err)
+		t.Errorf("got the places %v in an archive of %d bytes and the error %v, want one per entry, up to the end of the archive", places, info.Size(), err)
 	}
 	for i, p := range places[1:] {
 		if p.Header != places[i].End || p.Body <= p.Header {

@@ -40,7 +40,7 @@ func TestImageIsComplete(t *testing.T) {
 			t.Error(diff)
 		}
 		if config.OS != "linux" || config.Architecture != "amd64" || config.Created.Unix() != 0 {
-			t.Errorf("the image has the wrong config %+v", config)
+			t.Errorf("image: got the config %+v, want linux/amd64, created in 1970", config)
 		}
 		if diff := cmp.Diff(files, untar(t, archive)); diff != "" {
 			t.Error(diff)
@@ -59,11 +59,11 @@ func TestLayersHaveRequestedSizes(t *testing.T) {
 	one, two := manifest("one"), manifest("two")
 	for i, layer := range one.Layers {
 		if layer.Size != sizes[i] || layer.MediaType != "text/x" {
-			t.Errorf("layer %d has the wrong descriptor %+v", i, layer)
+			t.Errorf("layer %d: got the descriptor %+v, want the requested size and the media type text/x", i, layer)
 		}
 	}
 	if one.Layers[2].Digest == one.Layers[3].Digest || one.Layers[2].Digest == two.Layers[2].Digest {
-		t.Error("two layers have the same content")
+		t.Error("got two layers with the same digest, want different ones")
 	}
 }
 
@@ -83,12 +83,12 @@ func TestArtifactHasSubjectAndConfig(t *testing.T) {
 		t.Error(diff)
 	}
 	if subject.Digest.Algorithm() != digest.SHA512 {
-		t.Errorf("the subject has the digest %s, want sha512", subject.Digest)
+		t.Errorf("subject: got the digest %s, want a sha512 digest", subject.Digest)
 	}
 	o.ConfigMediaType = "application/vnd.other"
 	decode(t, string(layouttest.ReadFile(t, l.BlobPath(l.Image(o).Digest))), &manifest)
 	if manifest.Config.MediaType != o.ConfigMediaType || manifest.Config.Size < 10 {
-		t.Errorf("the artifact has the wrong config %+v", manifest.Config)
+		t.Errorf("artifact: got the config %+v, want the requested media type and at least 10 bytes", manifest.Config)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestIndexContainsItsChildren(t *testing.T) {
 		t.Error(diff)
 	}
 	if children[1].Platform.Architecture != "arm64" || index.MediaType != d.MediaType {
-		t.Errorf("the index has the wrong media type or platforms: %+v", index)
+		t.Errorf("got the index %+v, want the media type of its descriptor and a child for arm64", index)
 	}
 }
 

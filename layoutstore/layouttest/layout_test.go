@@ -48,7 +48,7 @@ func TestTagDoesNotChangeDescriptor(t *testing.T) {
 		t.Error(diff)
 	}
 	if d.Platform.OS != "linux" {
-		t.Errorf("Tag changed the platform to %v", d.Platform)
+		t.Errorf("platform of the descriptor after Tag: got %v, want linux", d.Platform)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestAddToIndexAndWriteAgain(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	l.Write()
 	if raw := string(layouttest.ReadFile(t, filepath.Join(l.Dir(), "index.json"))); !strings.Contains(raw, `"manifests": []`) {
-		t.Errorf("the empty index has the content %s", raw)
+		t.Errorf("index.json without descriptors: got %s, want an empty list of manifests", raw)
 	}
 	d := l.Image(layouttest.Image{})
 	d.Annotations = map[string]string{ocispec.AnnotationRefName: "bare"}

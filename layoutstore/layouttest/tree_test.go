@@ -77,7 +77,7 @@ func TestBlobsAreNamedByTheirDigest(t *testing.T) {
 		blobs++
 		want := digest.NewDigestFromEncoded(digest.Algorithm(elems[n-2]), elems[n-1])
 		if got := want.Algorithm().FromString(data); got != want {
-			t.Errorf("the file %s contains content with the digest %s", path, got)
+			t.Errorf("file %s: got content with the digest %s, want the digest in the file's name", path, got)
 		}
 	}
 	if want := 11; blobs != want {
@@ -88,7 +88,7 @@ func TestBlobsAreNamedByTheirDigest(t *testing.T) {
 func TestLayoutReturnsSameLayoutPerPath(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	if tree.Layout("install") != tree.Layout("install") {
-		t.Error("two calls for the same path return different layouts")
+		t.Error("Layout(install), twice: got different layouts, want the same")
 	}
 }
 
@@ -101,7 +101,7 @@ func TestLayoutRefusesIllegalPaths(t *testing.T) {
 			layouttest.New(tb, t.TempDir()).Layout(path)
 		}()
 		if tb.message == "" {
-			t.Errorf("Layout accepted the path %q", path)
+			t.Errorf("Layout(%q): got no call of Fatalf, want one", path)
 		}
 	}
 }

@@ -47,19 +47,19 @@ func TestOpenCachedFile(t *testing.T) {
 		}
 		data, err := io.ReadAll(f)
 		if err := errors.Join(err, f.Close()); err != nil || string(data) != "content" || info.Size() != 7 {
-			t.Errorf("%s: read %q from a file of %d bytes; error %v", way, data, info.Size(), err)
+			t.Errorf("%s: got the content %q, the size %d and the error %v; want content, 7 and none", way, data, info.Size(), err)
 		}
 		for _, name := range []string{"pipe", "link", "directory", "none"} {
 			if f, _, err := cached(name); err == nil {
 				f.Close()
-				t.Errorf("%s succeeds for a %s", way, name)
+				t.Errorf("%s(%s): got no error, want one", way, name)
 			}
 		}
 	}
 	for _, name := range []string{"../outside", "/etc/passwd", ""} {
 		if f, _, err := plainfile.OpenCached(open, name); err == nil {
 			f.Close()
-			t.Errorf("OpenCached succeeds for the path %q", name)
+			t.Errorf("OpenCached(%q): got no error, want one", name)
 		}
 	}
 }
@@ -72,6 +72,6 @@ func TestProcfsIsNotLocal(t *testing.T) {
 	}
 	defer proc.Close()
 	if plainfile.IsLocal(proc) {
-		t.Error("IsLocal is true for a directory in procfs")
+		t.Error("IsLocal(directory in procfs) = true, want false")
 	}
 }

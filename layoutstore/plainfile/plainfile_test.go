@@ -57,23 +57,23 @@ func TestOpenOnlyRegularFiles(t *testing.T) {
 		data, err := io.ReadAll(f)
 		f.Close()
 		if err != nil || string(data) != "content" {
-			t.Errorf("%s: read %q with the error %v", way, data, err)
+			t.Errorf("%s: got the content %q and the error %v, want content and none", way, data, err)
 		}
 		for _, name := range []string{"pipe", "link", "directory", "socket"} {
 			if f, err := open(name); err == nil {
 				f.Close()
-				t.Errorf("%s succeeds for a %s", way, name)
+				t.Errorf("%s(%s): got no error, want one", way, name)
 			} else if (name == "pipe" || name == "directory") && !errors.Is(err, plainfile.ErrNotRegular) {
-				t.Errorf("%s of a %s: got %v, want ErrNotRegular", way, name, err)
+				t.Errorf("%s(%s): got error %v, want ErrNotRegular", way, name, err)
 			}
 		}
 		if _, err := open("none"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s of a missing file: got %v, want ErrNotExist", way, err)
+			t.Errorf("%s(missing file): got error %v, want ErrNotExist", way, err)
 		}
 	}
 	for _, name := range []string{"pipe", "link", "regular"} {
 		if _, err := plainfile.OpenRoot(at(name)); !errors.Is(err, syscall.ENOTDIR) {
-			t.Errorf("OpenRoot of a %s: got %v, want ENOTDIR", name, err)
+			t.Errorf("OpenRoot(%s): got error %v, want ENOTDIR", name, err)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func TestProblemAsString(t *testing.T) {
 		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 91 more: two digests": {Kind: problem.Conflict, Path: "a", Tags: tags, MoreTags: 90, Reason: "two digests"},
 	} {
 		if got := p.String(); got != want {
-			t.Errorf("String returns %q, want %q", got, want)
+			t.Errorf("String() = %q, want %q", got, want)
 		}
 	}
 }
@@ -65,7 +65,7 @@ func TestEqualProblems(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a", Tags: []string{"v1"}, Chunks: []string{"chunk 0001"}, Reason: "why"}
 	same := p
 	if same.Err = fs.ErrNotExist; !p.Equal(same) {
-		t.Error("problems with different errors are not equal")
+		t.Error("Equal of problems that differ only in Err: got false, want true")
 	}
 	for name, change := range map[string]func(*problem.Problem){
 		"kind": func(p *problem.Problem) { p.Kind = problem.Limited }, "path": func(p *problem.Problem) { p.Path = "b" },
@@ -78,7 +78,7 @@ func TestEqualProblems(t *testing.T) {
 		"passing": func(p *problem.Problem) { p.Transient = true },
 	} {
 		if other := p; !func() bool { change(&other); return !p.Equal(other) }() {
-			t.Errorf("problems with a different field %q are equal", name)
+			t.Errorf("Equal of problems that differ in the field %q: got true, want false", name)
 		}
 	}
 }

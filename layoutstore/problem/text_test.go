@@ -19,10 +19,10 @@ func TestHiddenCharactersInForeignText(t *testing.T) {
 		{"  twice  spaced ", "  twice  spaced ", "twice spaced"},
 	} {
 		if got := OneLine(x.in); got != x.quoted {
-			t.Errorf("OneLine(%q) is %s, want %s", x.in, got, x.quoted)
+			t.Errorf("OneLine(%q) = %s, want %s", x.in, got, x.quoted)
 		}
 		if got := Excerpt(x.in, 100); got != x.excerpt {
-			t.Errorf("Excerpt(%q) is %q, want %q", x.in, got, x.excerpt)
+			t.Errorf("Excerpt(%q) = %q, want %q", x.in, got, x.excerpt)
 		}
 	}
 	long := Excerpt(strings.Repeat("é", 100), 11)
