@@ -103,7 +103,7 @@ func TestEditionSplit(t *testing.T) {
 				t.Errorf("aliases: %s", diff)
 			}
 			if s := tree.Snapshot(); s.TagCount() != len(c.want) {
-				t.Errorf("TagCount is %d, want %d", s.TagCount(), len(c.want))
+				t.Errorf("TagCount() = %d, want %d", s.TagCount(), len(c.want))
 			}
 			if found := allProblems(t, tree); len(found) != 0 {
 				t.Errorf("problems: %v", found)
@@ -121,7 +121,7 @@ func TestNoAliasesWithoutEditionSplit(t *testing.T) {
 		tree := openWith(t, o)
 		for _, name := range []string{"deckhouse/installer", "deckhouse/deckhouse-cli/plugins"} {
 			if _, err := tree.Snapshot().Repository(name); err == nil {
-				t.Errorf("%+v: %s is served, but should be unknown", o, name)
+				t.Errorf("%+v: Repository(%s): got no error, want one", o, name)
 			}
 		}
 	}
@@ -157,7 +157,7 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 		t.Errorf("tags %q", tags)
 	}
 	if slices.ContainsFunc(served(t, tree), func(s string) bool { return strings.HasPrefix(s, "deckhouse/ee/installer") }) {
-		t.Error("the catalog lists an alias")
+		t.Error("list of repositories: got an alias, want none")
 	}
 }
 
@@ -206,11 +206,11 @@ func checkSubset(t *testing.T, archives, names []string, seed uint64) {
 	got, _ := tree.Snapshot().Repositories("", -1)
 	for _, name := range got {
 		if !slices.Contains(names, name) {
-			t.Errorf("seed %d: with only the archives %q, a repository has the new name %s", seed, some, name)
+			t.Errorf("seed %d, archives %q: got the repository %s, want only names that occur with all archives", seed, some, name)
 		}
 	}
 	if len(got) == 0 {
-		t.Errorf("seed %d: no repository of %q is served", seed, some)
+		t.Errorf("seed %d, archives %q: got no repository, want at least one", seed, some)
 	}
 }
 
@@ -414,10 +414,10 @@ func TestPackageArchiveOverridesCatalog(t *testing.T) {
 			pinned, err := repo.Tag(t.Context(), "v1")
 			layouttest.Try(t, err)
 			if stable.Digest != pinned.Digest {
-				t.Errorf("%s, %s: the tag stable is that of the catalog, not that of the package archive", name, form)
+				t.Errorf("%s, %s: the tag stable is that of the catalog, want that of the package archive", name, form)
 			}
 			if _, err := repo.Tag(t.Context(), "v2"); err != nil {
-				t.Errorf("%s, %s: the tag v2 of the catalog is missing: %v", name, form, err)
+				t.Errorf("%s, %s: Tag(v2) of the catalog: got error %v, want none", name, form, err)
 			}
 			if found := problems(t, open, layoutstore.Conflict); len(found) != 1 || found[0].Tag() != "stable" {
 				t.Errorf("%s, %s: got problems %v, want one conflict", name, form, found)

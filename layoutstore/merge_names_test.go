@@ -50,7 +50,7 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 	put(t, own, "install", "b", "v3")
 	refresh(t, tree)
 	if repository(t, tree, "other/modules/console") != before {
-		t.Error("the refresh did not reuse an unchanged repository")
+		t.Error("Refresh replaced an unchanged repository, want it reused")
 	}
 	for _, name := range []string{"other/install", "system/deckhouse/install"} {
 		if _, err := repository(t, tree, name).Tag(t.Context(), "v3"); err != nil {
@@ -90,7 +90,7 @@ func TestReconfigureChangesSources(t *testing.T) {
 		t.Error(diff)
 	}
 	if repository(t, tree, "x/install") != held {
-		t.Error("Reconfigure did not reuse an unchanged source")
+		t.Error("Reconfigure replaced the repository of an unchanged source, want it reused")
 	}
 	for name, o := range map[string]struct {
 		layoutstore.Options

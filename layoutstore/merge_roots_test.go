@@ -62,7 +62,7 @@ func TestCatalogOfPackagesComesFirst(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 		if diff := cmp.Diff(c.sources, given); diff != "" {
-			t.Errorf("%s: catalogFirst changed the caller's list: %s", name, diff)
+			t.Errorf("%s: list of the caller after catalogFirst (-want +got): %s", name, diff)
 		}
 	}
 }

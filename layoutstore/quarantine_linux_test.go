@@ -167,7 +167,7 @@ func TestQuarantineEndsAfterAChange(t *testing.T) {
 				}
 				repo.Release(layout, q.digest, stamp+" of another state")
 				if !q.refused(t) {
-					t.Error("Release with the stamp of another state lifted the quarantine")
+					t.Error("Release with the stamp of a different state: the blob is served, want a refusal")
 				}
 				repo.Release(layout, q.digest, stamp)
 			},

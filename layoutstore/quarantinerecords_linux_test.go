@@ -49,14 +49,14 @@ func TestBlobWithDamagedRecordIsRefused(t *testing.T) {
 			}
 			q.restart(t)
 			if !quarantineProblem(q.tree, "the record of a quarantined blob cannot be read") {
-				t.Errorf("%s: the damaged record is not reported: %v", name, problemsOf(q.tree.Snapshot()))
+				t.Errorf("%s: want a problem of the damaged record, got the problems %v", name, problemsOf(q.tree.Snapshot()))
 			}
 			if err := q.tree.Snapshot().Check(t.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
 			repo, layout := q.repository(t)
 			if _, err := repo.Blob(t.Context(), q.digest); err == nil {
-				t.Errorf("archive %v, %s: the blob is served although its record is damaged", archive, name)
+				t.Errorf("archive %v, %s: Blob with a damaged record: got no error, want one", archive, name)
 			}
 			if quarantineProblem(q.tree, "") || !slices.ContainsFunc(problemsOf(q.tree.Snapshot()), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Kind == layoutstore.Damaged }) {
 				t.Errorf("%s: got problems %v, want only that of the blob", name, problemsOf(q.tree.Snapshot()))
@@ -71,7 +71,7 @@ func TestBlobWithDamagedRecordIsRefused(t *testing.T) {
 			repo.Release(layout, q.digest, stamp)
 			q.restart(t)
 			if q.refused(t) || len(q.records(t)) > 0 {
-				t.Errorf("%s: Release does not lift the quarantine; records: %v", name, q.records(t))
+				t.Errorf("%s, after Release: want the blob served and no records, got the records %v", name, q.records(t))
 			}
 		}
 	}
@@ -91,7 +91,7 @@ func TestReleaseWithDamagedRecord(t *testing.T) {
 	}
 	repo.Release(layout, q.digest, stamp)
 	if q.refused(t) || quarantineProblem(q.tree, "") || len(q.records(t)) > 0 {
-		t.Errorf("Release did not lift the quarantine: problems %v, records %v", problemsOf(q.tree.Snapshot()), q.records(t))
+		t.Errorf("after Release: got the problems %v and the records %v, want none and the blob served", problemsOf(q.tree.Snapshot()), q.records(t))
 	}
 }
 
@@ -107,7 +107,7 @@ func TestUnreadableQuarantineIsReported(t *testing.T) {
 	}
 	q.restart(t)
 	if !quarantineProblem(q.tree, "the quarantine cannot be read") {
-		t.Errorf("the quarantine reports no problem: %v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("want a refused blob and a problem of the quarantine, got the problems %v", problemsOf(q.tree.Snapshot()))
 	}
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func TestUnreadableQuarantineIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !q.refused(t) || quarantineProblem(q.tree, "") {
-		t.Errorf("the blob is served although its record can be read: %v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("after the record can be read: want a refused blob and no problem of the quarantine, got the problems %v", problemsOf(q.tree.Snapshot()))
 	}
 }
 
@@ -146,7 +146,7 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !q.refused(t) || !quarantineProblem(q.tree, "the quarantine cannot be saved") {
-		t.Errorf("the quarantine reports no problem: %v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("want a refused blob and a problem of the quarantine, got the problems %v", problemsOf(q.tree.Snapshot()))
 	}
 	if err := os.Remove(cache); err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 	}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("the quarantined blob is served after a restart")
+		t.Error("after a restart: the quarantined blob is served, want a refusal")
 	}
 	if err := os.RemoveAll(cache); err != nil {
 		t.Fatal(err)
@@ -170,7 +170,7 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 	}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("the removed record was not written again: the blob is served after a restart")
+		t.Error("after the record was removed and the blob found again: the blob is served, want a refusal")
 	}
 }
 
@@ -181,7 +181,7 @@ func TestSharedQuarantine(t *testing.T) {
 	other := q
 	other.restart(t)
 	if !other.refused(t) {
-		t.Fatal("the other server serves the quarantined blob")
+		t.Fatal("the other server serves the quarantined blob, want a refusal")
 	}
 	if err := os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
@@ -195,7 +195,7 @@ func TestSharedQuarantine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if other.refused(t) {
-		t.Fatal("the other server still refuses the changed file")
+		t.Fatal("the other server refuses the blob after its file has changed, want it served")
 	}
 	if err := other.tree.SaveCaches(t.Context()); err != nil {
 		t.Fatal(err)
@@ -205,7 +205,7 @@ func TestSharedQuarantine(t *testing.T) {
 	}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("the quarantined blob is served after a restart")
+		t.Error("after a restart: the quarantined blob is served, want a refusal")
 	}
 }
 
@@ -217,6 +217,6 @@ func TestQuarantineOfARelativeSource(t *testing.T) {
 	q.options.Sources = []string{filepath.Base(source)}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("the quarantined blob is served from another working directory")
+		t.Error("in a different working directory: the quarantined blob is served, want a refusal")
 	}
 }

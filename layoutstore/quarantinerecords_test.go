@@ -30,7 +30,7 @@ func TestRecordsAreReadAsWritten(t *testing.T) {
 		found, unread := newRecords(dir).sync()
 		if len(v.at.path) > maxRecord {
 			if _, ok := unread[v.name()]; !ok || len(found) > 0 {
-				t.Errorf("a record with a long path: got %v and unreadable records %v", found, unread)
+				t.Errorf("record with a long path: got the records %v and the unreadable records %v, want only one unreadable record", found, unread)
 			}
 			continue
 		}
@@ -38,7 +38,7 @@ func TestRecordsAreReadAsWritten(t *testing.T) {
 			v.reason = v.reason[:4<<10]
 		}
 		if len(unread) > 0 || !slices.Equal(found, []record{v}) {
-			t.Errorf("path %.20q: got records %v and unreadable records %v", path, found, unread)
+			t.Errorf("path %.20q: got the records %v and the unreadable records %v, want only the written record", path, found, unread)
 		}
 	}
 }
@@ -106,7 +106,7 @@ func TestLongestRecord(t *testing.T) {
 		r.sync()
 		found, unread := newRecords(dir).sync()
 		if readable != slices.Equal(found, []record{v}) || readable == (len(unread) == 1) {
-			t.Errorf("a record of %d bytes: got %d records, unreadable %v", length(v), len(found), unread)
+			t.Errorf("record of %d bytes: got %d records and the unreadable records %v, want one record altogether", length(v), len(found), unread)
 		}
 		// The reader would truncate a longer file, and so read a different record.
 		info, err := os.Stat(filepath.Join(dir, v.name()))
@@ -146,7 +146,7 @@ func TestUnremovableRecord(t *testing.T) {
 		}
 		r.sync()
 		if _, err := os.Stat(file); (err == nil) != again || len(r.problems()) > 0 {
-			t.Errorf("the record has the wrong state (queued again: %v): error %v, problems %v", again, err, r.problems())
+			t.Errorf("queued again: %v: Stat of the record returned the error %v, problems %v; want the file only if queued again, and no problems", again, err, r.problems())
 		}
 		os.RemoveAll(dir)
 	}
@@ -197,7 +197,7 @@ func TestRecordsOfOtherProcesses(t *testing.T) {
 	other.sync()
 	r.sync()
 	if _, err := os.Stat(file); err == nil {
-		t.Error("a record that another process removed was written again")
+		t.Error("record that another process removed: the file exists, want none")
 	}
 	r.queueRemove(v.name())
 	r.sync()
@@ -205,7 +205,7 @@ func TestRecordsOfOtherProcesses(t *testing.T) {
 	other.sync()
 	r.sync()
 	if _, err := os.Stat(file); err != nil {
-		t.Errorf("a record that another process wrote was removed: %v", err)
+		t.Errorf("record that another process wrote: Stat returned the error %v, want none", err)
 	}
 }
 
@@ -248,28 +248,28 @@ func TestUnreadableCopyStaysQuarantined(t *testing.T) {
 	p := &indexedLayout{vol: unreadVolume{}, path: "app"}
 	q := newQuarantine("")
 	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); refused || err != nil {
-		t.Errorf("an empty quarantine refuses a copy: reason %q, error %v", reason, err)
+		t.Errorf("checkCopy in an empty quarantine: got reason %q and error %v, want no refusal and no error", reason, err)
 	}
 	q.unread = map[string]error{"x": errRecordDamaged}
 	q.count.Add(1)
 	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || !strings.Contains(reason, "may be quarantined") || err != nil {
-		t.Errorf("with an unreadable record: got reason %q, refused %v, error %v", reason, refused, err)
+		t.Errorf("checkCopy with an unreadable record: got reason %q, refused %v, error %v; want a refusal because it may be quarantined", reason, refused, err)
 	}
 	at := q.absolute(p.where())
 	q.add(record{at, d, "1", "rotten"})
 	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || reason != "rotten" || err != nil {
-		t.Errorf("with a quarantined copy: got reason %q, refused %v, error %v", reason, refused, err)
+		t.Errorf("checkCopy of a quarantined copy: got reason %q, refused %v, error %v; want the reason rotten, true and none", reason, refused, err)
 	}
 	if !q.mayRefuse(p, d) {
-		t.Error("mayRefuse is false for a quarantined copy or with an unreadable record")
+		t.Error("mayRefuse of a quarantined copy, with an unreadable record: got false, want true")
 	}
 	q.removeOutdated(at, d, reasons{"2": "rotten"})
 	if reason, ok := q.reason(at, d); !ok || reason != "rotten" {
-		t.Errorf("removeOutdated removed a copy with other reasons: %q", reason)
+		t.Errorf("removeOutdated with different reasons: the copy has the reason %q, want rotten", reason)
 	}
 	q.removeOutdated(at, d, reasons{"1": "rotten"})
 	if reason, ok := q.reason(at, d); ok {
-		t.Errorf("removeOutdated did not remove the copy: %q", reason)
+		t.Errorf("removeOutdated with the same reasons: the copy still has the reason %q, want none", reason)
 	}
 }
 

@@ -42,30 +42,30 @@ func TestFindingsOfOneCopy(t *testing.T) {
 	q := quarantine(t, false)
 	stamp := q.stamp(t)
 	if q.finding(t, stamp, "rotten") || len(q.records(t)) != 1 {
-		t.Errorf("the same finding is news again, or has several records: %v", q.records(t))
+		t.Errorf("same finding again: want no news and 1 record, got the records %v", q.records(t))
 	}
 	first := q.records(t)[0]
 	if err := os.Remove(first); err != nil { // simulate a user who clears the cache
 		t.Fatal(err)
 	}
 	if q.finding(t, stamp, "rotten") || !slices.Equal(q.records(t), []string{first}) {
-		t.Errorf("the removed record was not written again: %v", q.records(t))
+		t.Errorf("same finding after its record was removed: want no news and the same record, got the records %v", q.records(t))
 	}
 	before := layouttest.ReadFile(t, first)
 	if !q.finding(t, stamp, "rotten through") || bytes.Equal(layouttest.ReadFile(t, first), before) || len(q.records(t)) != 1 {
-		t.Errorf("a finding with another reason is not news, or has no new record: %s", layouttest.ReadFile(t, first))
+		t.Errorf("finding with a different reason: want news and 1 changed record, got %s", layouttest.ReadFile(t, first))
 	}
 	if !q.finding(t, "an earlier state", "rotten") || len(q.records(t)) != 1 || q.records(t)[0] == first {
-		t.Errorf("a finding with another state is not news, or did not replace the first record: %v", q.records(t))
+		t.Errorf("finding with a different state: want news and 1 new record, got the records %v", q.records(t))
 	}
 	repo, layout := q.repository(t)
 	repo.Release(layout, q.digest, "a state without a finding")
 	if len(q.records(t)) != 1 {
-		t.Errorf("Release with the stamp of another state lifted the quarantine")
+		t.Errorf("Release with the stamp of a different state: the record is missing, want it unchanged")
 	}
 	repo.Release(layout, q.digest, "an earlier state")
 	if len(q.records(t)) != 0 || q.refused(t) {
-		t.Errorf("the blob is refused after Release; records: %v", q.records(t))
+		t.Errorf("after Release: want the blob served and no records, got the records %v", q.records(t))
 	}
 }
 
@@ -77,11 +77,11 @@ func TestFindingAboutCopyOfWrongSize(t *testing.T) {
 		t.Fatal(err)
 	}
 	if q.finding(t, q.stamp(t), "short") {
-		t.Error("a finding about a copy of a wrong size is news")
+		t.Error("Quarantine(copy of a wrong size): got news, want none")
 	}
 	repo, layout := q.repository(t)
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
-		t.Error("a copy of a wrong size is served")
+		t.Error("Blob(copy of a wrong size): got no error, want one")
 	}
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, q.digest); ok || err != nil {
 		t.Errorf("%v, %v", p, err)
@@ -91,10 +91,10 @@ func TestFindingAboutCopyOfWrongSize(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !q.finding(t, "before it was removed", "rotten") {
-		t.Error("a finding about a missing file is not news")
+		t.Error("Quarantine(missing copy): got no news, want news")
 	}
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, q.digest); ok || err != nil {
-		t.Errorf("a missing copy: got the problem %v and error %v, want none", p, err)
+		t.Errorf("QuarantineProblem(missing copy): got the problem %v and error %v, want none", p, err)
 	}
 }
 
@@ -106,16 +106,16 @@ func TestQuarantineWithEndedContext(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if news, err := repo.Quarantine(gone, layout, q.digest, "another", "rotten"); news || !errors.Is(err, context.Canceled) {
-		t.Errorf("Quarantine returned news %v and error %v, want context.Canceled", news, err)
+		t.Errorf("Quarantine: got news %v and error %v, want false and context.Canceled", news, err)
 	}
 	if s, err := layout.Stamp(gone, q.digest); s != "" || !errors.Is(err, context.Canceled) {
-		t.Errorf("Stamp returned %q and error %v, want context.Canceled", s, err)
+		t.Errorf("Stamp: got %q and error %v, want an empty stamp and context.Canceled", s, err)
 	}
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(gone, "app", layout, q.digest); ok || !errors.Is(err, context.Canceled) {
-		t.Errorf("QuarantineProblem returned %v and error %v, want context.Canceled", p, err)
+		t.Errorf("QuarantineProblem: got %v and error %v, want no problem and context.Canceled", p, err)
 	}
 	if q.finding(t, stamp, "rotten") || len(q.records(t)) != 1 {
-		t.Error("the call with the ended context replaced the first finding")
+		t.Error("first finding again, after the call with the ended context: want no news and 1 record")
 	}
 }
 
@@ -150,10 +150,10 @@ func TestProblemsOfTheQuarantine(t *testing.T) {
 			t.Errorf("%+v", all)
 		}
 		if p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "elsewhere", layout, d); ok || err != nil {
-			t.Errorf("an unknown repository: got the problem %v and error %v, want none", p, err)
+			t.Errorf("QuarantineProblem(unknown repository): got the problem %v and error %v, want none", p, err)
 		}
 		if p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, digest.FromString("x")); ok || err != nil {
-			t.Errorf("a blob that is not quarantined: got the problem %v and error %v, want none", p, err)
+			t.Errorf("QuarantineProblem(blob that is not quarantined): got the problem %v and error %v, want none", p, err)
 		}
 		if _, err := tree.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
@@ -171,10 +171,10 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 	q.restart(t)
 	repo, _ := q.repository(t)
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
-		t.Error("the first request for the blob is not refused")
+		t.Error("first request for the blob: got no error, want one")
 	}
 	if news := q.finding(t, q.stamp(t), "rotten"); !news { // this is news, because the reason was not known
-		t.Error("a finding with a new reason is not news")
+		t.Error("finding with a new reason: got no news, want news")
 	}
 	q.restart(t)
 	if quarantineProblem(q.tree, "") || !q.refused(t) {
@@ -183,6 +183,6 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 	repo, layout := q.repository(t)
 	repo.Release(layout, q.digest, q.stamp(t))
 	if q.refused(t) || len(q.records(t)) != 0 {
-		t.Errorf("records are left after Release: %v", q.records(t))
+		t.Errorf("after Release: want the blob served and no records, got the records %v", q.records(t))
 	}
 }

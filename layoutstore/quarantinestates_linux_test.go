@@ -32,7 +32,7 @@ func TestQuarantineAffectsNoOtherBlobs(t *testing.T) {
 		layouttest.Try(t, err)
 		for i, d := range layers {
 			if _, err := repo.Blob(t.Context(), d); (err != nil) != (i == 1) {
-				t.Errorf("unreadable record: %v: the layer %d is not served: %v", unreadable, i, err)
+				t.Errorf("unreadable record: %v: Blob(layer %d): got error %v, want one only for layer 1", unreadable, i, err)
 			}
 		}
 	}
@@ -46,7 +46,7 @@ func TestFindingReplacesTwoStates(t *testing.T) {
 	other.options.QuarantineDir = filepath.Join(t.TempDir(), "quarantine")
 	other.restart(t)
 	if !other.finding(t, "an earlier state", "rotten") {
-		t.Error("the finding of another process is not news")
+		t.Error("finding of the other process: got no news, want news")
 	}
 	record := other.records(t)[0]
 	layouttest.WriteFile(t, filepath.Join(q.options.QuarantineDir, filepath.Base(record)), layouttest.ReadFile(t, record))
@@ -55,11 +55,11 @@ func TestFindingReplacesTwoStates(t *testing.T) {
 		t.Fatalf("records %v", q.records(t))
 	}
 	if !q.finding(t, q.stamp(t), "rotten") || len(q.records(t)) != 1 {
-		t.Errorf("the finding is not news, or other records are left: %v", q.records(t))
+		t.Errorf("finding after two records: want news and 1 record, got the records %v", q.records(t))
 	}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("the quarantined blob is served")
+		t.Error("the quarantined blob is served, want a refusal")
 	}
 }
 
@@ -78,7 +78,7 @@ func TestReadableAndUnreadableRecords(t *testing.T) {
 	layouttest.Try(t, err)
 	for _, d := range []digest.Digest{layers[1], layers[0]} {
 		if _, err := repo.Blob(t.Context(), d); err == nil {
-			t.Errorf("the quarantined blob %s is served", d)
+			t.Errorf("Blob(%s), which is in quarantine: got no error, want one", d)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func TestBlobWithTruncatedRecordIsRefused(t *testing.T) {
 	}
 	repo, _ := q.repository(t)
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
-		t.Error("the quarantined blob is served")
+		t.Error("the quarantined blob is served, want a refusal")
 	}
 	// The request has identified the blob of the record, so SaveCaches writes the record again.
 	if err := q.tree.SaveCaches(t.Context()); err != nil {
@@ -158,7 +158,7 @@ func TestQuarantineIsListedOnceInOrder(t *testing.T) {
 			listed = append(listed, p.Digest)
 		}
 		if len(listed) != len(layers) || !slices.IsSorted(listed) {
-			t.Errorf("%s: %d of %d copies are listed; sorted: %v", when, len(listed), len(layers), slices.IsSorted(listed))
+			t.Errorf("%s: got problems of %d copies, want %d; sorted: %v, want true", when, len(listed), len(layers), slices.IsSorted(listed))
 		}
 	}
 	inOrder("found")

@@ -46,7 +46,7 @@ func TestArchiveIsNotServedWhileItIsWritten(t *testing.T) {
 	data := layouttest.ReadFile(t, other)
 	appendTo(t, arriving, data[:len(data)/2])
 	if change := refresh(t, tree); change.Again <= 0 || change.Again > time.Hour {
-		t.Errorf("got the wrong time until the next scan: %v", change.Again)
+		t.Errorf("Refresh: got Again = %v, want more than 0 and at most 1 hour", change.Again)
 	}
 	wantState(t, tree, arriving, "waiting")
 	wantAll(t, tree, contentOf(t, first))
@@ -61,7 +61,7 @@ func TestArchiveIsNotServedWhileItIsWritten(t *testing.T) {
 	wantState(t, tree, archive, "waiting")
 	wantServed(t, tree, contentOf(t, first), none)
 	if found := problemsOf(tree.Snapshot()); len(found) > 0 {
-		t.Errorf("a waiting archive has problems: %v", found)
+		t.Errorf("waiting archive: got the problems %v, want none", found)
 	}
 	end := layouttest.Places(t, archive)
 	chunks := layouttest.CutAt(t, archive, 10_001, end[len(end)-1].Header) // the last chunk contains an entry
@@ -112,10 +112,10 @@ func rescanUntil(t *testing.T, tree *layoutstore.Tree, archive, state string, ha
 		}
 		wantServed(t, tree, have, none)
 		if t.Failed() {
-			t.Fatalf("the test failed while the archive had the state %s", got)
+			t.Fatalf("see the errors above: they occurred while the archive had the state %s", got)
 		}
 		if change.Again <= 0 {
-			t.Fatal("the archive is waiting, but no scan is scheduled")
+			t.Fatal("Refresh with a waiting archive: got Again = 0, want more")
 		}
 		time.Sleep(change.Again)
 	}
@@ -169,7 +169,7 @@ func TestArchiveIsServedOnceUnchanged(t *testing.T) {
 		rescanUntil(t, opened, archive, "ready", have)
 		wantAll(t, opened, have)
 		if change := refresh(t, opened); change.Changed || change.Again != 0 {
-			t.Errorf("a refresh without a change reports %+v", change)
+			t.Errorf("Refresh without a change = %+v, want Changed = false and Again = 0", change)
 		}
 	}
 }
@@ -202,11 +202,11 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 			files = layouttest.Split(t, archive, chunk)
 		}
 		if change := refresh(t, opened); !change.Changed {
-			t.Errorf("the refresh after an archive was replaced reports %+v", change)
+			t.Errorf("Refresh after an archive was replaced = %+v, want Changed = true", change)
 		}
 		wantAll(t, opened, with(two))
 		if repository(t, opened, repositoryName("loose")) != kept {
-			t.Error("the refresh did not reuse an unchanged repository")
+			t.Error("Refresh replaced an unchanged repository, want it reused")
 		}
 		// A request that began before the change gets the old content or an error.
 		for name := range contentOf(t, one) {
@@ -215,7 +215,7 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 			}
 		}
 		if change := refresh(t, opened); change.Changed {
-			t.Errorf("a refresh without a change reports %+v", change)
+			t.Errorf("Refresh without a change = %+v, want Changed = false and Again = 0", change)
 		}
 		for _, file := range files {
 			if err := os.Remove(file); err != nil {

@@ -83,17 +83,17 @@ func slowManifestDoesNotDelayOtherImages(t *testing.T) {
 	go func() { _, err := repo.Manifest(ctx, slow); gone <- err }()
 	<-disk.opening
 	if _, err := repo.Manifest(t.Context(), fast); err != nil {
-		t.Errorf("the manifest of the other image is not served: %v", err)
+		t.Errorf("Manifest(other image): got error %v, want none", err)
 	}
 	blob, err := repo.OpenBlob(t.Context(), layer, fromStart)
 	if err != nil {
-		t.Fatalf("the layer of the other image is not served: %v", err)
+		t.Fatalf("OpenBlob(layer of the other image): got error %v, want none", err)
 	}
 	blob.Close()
 	// After its context has ended, a caller does not wait for a read that hangs.
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("after the context ended: got error %v, want context.Canceled", err)
+		t.Errorf("Manifest after its context ended: got error %v, want context.Canceled", err)
 	}
 }
 
@@ -131,7 +131,7 @@ func slowManifestTimesOut(t *testing.T) {
 	}
 	// One read of the manifest and one of the repository hang, not one per request.
 	if n := len(disk.opening); n > 2 {
-		t.Errorf("%d reads of one file hang, want at most 2", n)
+		t.Errorf("got %d reads of one file that hang, want at most 2", n)
 	}
 	released = true
 	close(disk.release)
@@ -150,11 +150,11 @@ func TestRequestForASlowBlobEndsWithItsContext(t *testing.T) { synctest.Test(t, 
 func slowBlob(t *testing.T) {
 	repo, disk, _, fast, slow, layer := slowTree(t, soon, true)
 	if _, err := repo.OpenBlob(t.Context(), layer, fromStart); !errors.Is(err, layoutstore.ErrSlow) {
-		t.Errorf("the slow layer: got the wrong error %v", err)
+		t.Errorf("OpenBlob(slow layer): got error %v, want ErrSlow", err)
 	}
 	for _, d := range []digest.Digest{fast, slow} {
 		if _, err := repo.Manifest(t.Context(), d); err != nil {
-			t.Errorf("another manifest on the disk is not served: %v", err)
+			t.Errorf("Manifest(manifest on the same disk): got error %v, want none", err)
 		}
 	}
 	close(disk.release)
@@ -189,6 +189,6 @@ func unverifiedBlobWaitsForAllManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := repo.Blob(t.Context(), layer); !errors.Is(err, layoutstore.ErrSlow) {
-		t.Errorf("a damaged blob is served before all manifests were read: %v", err)
+		t.Errorf("Blob(damaged blob) before all manifests were read: got error %v, want ErrSlow", err)
 	}
 }

@@ -103,7 +103,7 @@ func TestJournalHidesUnpublishedContent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := repo.Layouts()[0].Index(t.Context()); err != nil {
-			t.Errorf("the old index of the layout a cannot be read: %v", err)
+			t.Errorf("Index of the layout a: got error %v, want none", err)
 		}
 		d, err := repo.Tag(t.Context(), "v1")
 		if err != nil {
@@ -127,7 +127,7 @@ func TestJournalHidesUnpublishedContent(t *testing.T) {
 	for _, s := range []*layoutstore.Snapshot{tree.Snapshot(), open().Snapshot()} {
 		see(s, "a", "b", "c")
 		if digestOf(s) == old {
-			t.Error("the tag still has the old manifest")
+			t.Error("tag v1 after the publication: got the old manifest, want the new one")
 		}
 	}
 }

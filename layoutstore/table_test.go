@@ -72,11 +72,11 @@ func TestCheckReadsManifestsOnce(t *testing.T) {
 	check(t, tree)
 	delete(opened, "index.json")
 	if len(opened) != 4 {
-		t.Errorf("the check opened %d files, want one per manifest", len(opened))
+		t.Errorf("Check opened %d files, want 4: one per manifest", len(opened))
 	}
 	for name, n := range opened {
 		if n != 1 {
-			t.Errorf("the check opened %s %d times, want once", name, n)
+			t.Errorf("Check opened %s %d times, want once", name, n)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestCallersDoNotWaitForHangingScan(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := tree.Reconfigure(ctx, options); !errors.Is(err, context.Canceled) {
-		t.Errorf("Reconfigure: got the wrong error %v", err)
+		t.Errorf("Reconfigure: got error %v, want context.Canceled", err)
 	}
 	if err := tree.SaveCaches(ctx); err != nil {
 		t.Fatal(err)

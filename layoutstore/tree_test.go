@@ -108,10 +108,10 @@ func TestSourcesAreMerged(t *testing.T) {
 			winner, loser = loser, winner
 		}
 		if d, err := r.Tag(t.Context(), "v2"); d.Digest != winner {
-			t.Errorf("v2 has the digest %s (error %v), want that of the later source: %s", d.Digest, err, winner)
+			t.Errorf("Tag(v2): got digest %s (error %v), want that of the later source: %s", d.Digest, err, winner)
 		}
 		if _, err := r.Manifest(context.Background(), loser); err != nil {
-			t.Errorf("the manifest that lost its tag is not served by digest: %v", err)
+			t.Errorf("Manifest(digest of the manifest whose tag was overridden): got error %v, want none", err)
 		}
 		found := problems(t, tree, layoutstore.Conflict)
 		if len(found) != 1 || found[0].Tag() != "v2" || found[0].Digest != winner || !strings.Contains(found[0].Reason, string(loser)) {
@@ -131,7 +131,7 @@ func TestLastDescriptorWithATagWins(t *testing.T) {
 	tree := open(t, dir)
 	r := repository(t, tree, ee+"/install")
 	if d, err := r.Tag(t.Context(), "v1"); d.Digest != second.Digest {
-		t.Errorf("the tag has the digest %s (error %v), want the last one: %s", d.Digest, err, second.Digest)
+		t.Errorf("Tag(v1): got digest %s (error %v), want the last one: %s", d.Digest, err, second.Digest)
 	}
 	if _, err := r.Manifest(context.Background(), first.Digest); err != nil {
 		t.Error(err)
@@ -147,19 +147,19 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 	put(t, dir, "modules/x", "a", "v1")
 	tree := open(t, dir)
 	if c := refresh(t, tree); c.Changed || c.Generation != 1 {
-		t.Errorf("a refresh without a change reports %+v", c)
+		t.Errorf("Refresh without a change = %+v, want Changed = false", c)
 	}
 	kept := repository(t, tree, ee+"/modules/x")
 
 	put(t, dir, "install", "a", "v1", "v2")
 	if c := refresh(t, tree); !c.Changed || c.Generation != 2 {
-		t.Errorf("the refresh does not report the new tag: %+v", c)
+		t.Errorf("Refresh with a new tag = %+v, want Changed = true and generation 2", c)
 	}
 	if diff := cmp.Diff([]string{ee + "/install:v1", ee + "/install:v2", ee + "/modules:x", ee + "/modules/x:v1"}, served(t, tree)); diff != "" {
 		t.Error(diff)
 	}
 	if repository(t, tree, ee+"/modules/x") != kept {
-		t.Error("the refresh did not reuse an unchanged repository")
+		t.Error("Refresh replaced an unchanged repository, want it reused")
 	}
 
 	put(t, dir, "modules/y", "a", "v1")
@@ -172,7 +172,7 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 	}
 	refresh(t, tree)
 	if _, err := tree.Snapshot().Repository(ee + "/modules"); !errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-		t.Errorf("%s/modules exists without any module: %v", ee, err)
+		t.Errorf("Repository(%s/modules) without modules: got error %v, want ErrRepositoryUnknown", ee, err)
 	}
 }
 
@@ -186,14 +186,14 @@ func TestHalfWrittenIndexKeepsLastState(t *testing.T) {
 	}
 	tree := open(t, dir)
 	if diff := cmp.Diff([]string{ee + "/install:v1"}, served(t, tree)); diff != "" {
-		t.Error("at the first start, the invalid layout is served: " + diff)
+		t.Error("tags at the first start (-want +got): " + diff)
 	}
 	if err := os.Truncate(index, 40); err != nil {
 		t.Fatal(err)
 	}
 	refresh(t, tree)
 	if diff := cmp.Diff([]string{ee + "/install:v1"}, served(t, tree)); diff != "" {
-		t.Error("the last good state is not served: " + diff)
+		t.Error("tags after the index was truncated (-want +got): " + diff)
 	}
 	var paths []string
 	for _, p := range problems(t, tree, layoutstore.Damaged) {
@@ -224,7 +224,7 @@ func TestBlobArrivesLater(t *testing.T) {
 		t.Errorf("problems: %v", p)
 	}
 	if c := refresh(t, tree); c.Changed {
-		t.Errorf("a refresh without a change reports %+v", c)
+		t.Errorf("Refresh without a change = %+v, want Changed = false", c)
 	}
 	if err := os.Rename(late+".away", late); err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func TestSourceDisappearsAndReturns(t *testing.T) {
 	dir := filepath.Join(parent, "bundle")
 	put(t, dir, "install", "a", "v1")
 	if _, err := layoutstore.Open(context.Background(), layoutstore.Options{Sources: []string{dir, dir + "2"}}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("Open with a missing source: got error %v, want os.ErrNotExist", err)
+		t.Errorf("Open(missing source): got error %v, want os.ErrNotExist", err)
 	}
 	tree := open(t, dir)
 	if err := os.Rename(dir, dir+".away"); err != nil {
@@ -251,7 +251,7 @@ func TestSourceDisappearsAndReturns(t *testing.T) {
 	}
 	refresh(t, tree)
 	if got := served(t, tree); len(got) > 0 {
-		t.Errorf("tags of a missing source are still served: %v", got)
+		t.Errorf("missing source: got the tags %v, want none", got)
 	}
 	if s := tree.Snapshot().Sources(); s[0].State != "missing" || s[0].Detail == "" {
 		t.Errorf("source %+v", s[0])
@@ -307,7 +307,7 @@ func TestRootsChangeWithTheTree(t *testing.T) {
 	}
 	l.Write()
 	if c := refresh(t, tree); !c.Roots {
-		t.Errorf("got %+v, want a change of the roots", c)
+		t.Errorf("Refresh = %+v, want Roots = true", c)
 	}
 	if diff := cmp.Diff([]string{"mirror/fe:v1", "mirror/fe:v2", "mirror/fe/install:v1"}, served(t, tree)); diff != "" {
 		t.Error(diff)
@@ -411,7 +411,7 @@ func TestReadersDuringRefreshes(t *testing.T) {
 	close(done)
 	readers.Wait()
 	if g := tree.Snapshot().Generation(); g != 31 {
-		t.Errorf("got the wrong generation %d after 30 changes", g)
+		t.Errorf("got generation %d after 30 changes, want 31", g)
 	}
 }
 

@@ -18,6 +18,6 @@ func TestTrustAllocatesNothingPerTag(t *testing.T) {
 	}
 	list := &inventory.Inventory{Repositories: []inventory.Repository{r}}
 	if n := testing.AllocsPerRun(1, func() { newTrust(&inventory.VerifyKey{}, list) }); n > count/10 {
-		t.Errorf("newTrust makes %.0f allocations for %d tags", n, count)
+		t.Errorf("newTrust made %.0f allocations for %d tags, want at most 1 per 10 tags", n, count)
 	}
 }

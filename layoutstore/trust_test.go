@@ -64,7 +64,7 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 	}
 	generation := tree.Snapshot().Generation()
 	if change, err := tree.Refresh(t.Context()); err != nil || change.Changed || change.Generation != generation {
-		t.Errorf("a rescan without a change reports %+v and the error %v", change, err)
+		t.Errorf("Refresh without a change = %+v, error %v; want Changed = false, the same generation and no error", change, err)
 	}
 
 	evil := app.Image(layouttest.Image{Name: "evil"})
@@ -95,13 +95,13 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 		t.Errorf("evil: %v", err)
 	}
 	if _, err := repo.Blob(t.Context(), evil.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
-		t.Errorf("the unsigned manifest is served as a blob, or with a wrong error: %v", err)
+		t.Errorf("Blob(unsigned manifest): got error %v, want ErrBlobUnknown", err)
 	}
 	if _, err := repo.Blob(t.Context(), stray.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
 		t.Errorf("stray: %v", err)
 	}
 	if d, err := repo.TagDigest("v1"); err == nil && d != one.Digest {
-		t.Errorf("v1 has the unsigned digest %s", d)
+		t.Errorf("TagDigest(v1) = %s, want the signed digest or an error", d)
 	}
 	for _, l := range repo.Layouts() {
 		entries, err := l.Index(t.Context())
@@ -119,7 +119,7 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 		}
 	}
 	if limited == 0 {
-		t.Error("the unsigned content is not reported")
+		t.Error("problems: got none about unsigned content, want at least one")
 	}
 }
 
@@ -141,11 +141,11 @@ func TestSourceWithoutValidSignatureIsRefused(t *testing.T) {
 		return tree, ""
 	}
 	if _, why := open(key); why != inventory.Unsigned {
-		t.Errorf("without an inventory: got the wrong reason %q", why)
+		t.Errorf("Open without an inventory: got the reason %q, want unsigned", why)
 	}
 	signTree(t, dir, key)
 	if _, why := open(other); why != inventory.OtherKey {
-		t.Errorf("with another key: got the wrong reason %q", why)
+		t.Errorf("Open with a different key: got the reason %q, want other-key", why)
 	}
 	tree, why := open(key)
 	if why != "" {
@@ -169,14 +169,14 @@ func TestSourceWithoutValidSignatureIsRefused(t *testing.T) {
 	} {
 		layouttest.Try(t, break_())
 		if served() {
-			t.Errorf("%s: the source is still served", what)
+			t.Errorf("%s: the source is served, want a refusal", what)
 		}
 		if problems := tree.Snapshot().ScanProblems(); len(problems) != 1 || !problems[0].IsFailure() {
 			t.Errorf("%s: %v", what, problems)
 		}
 		signTree(t, dir, key)
 		if !served() {
-			t.Errorf("%s: the source is not served again", what)
+			t.Errorf("%s, after a valid signature: the source is refused, want it served", what)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func TestUnreadableArchiveKeepsLastState(t *testing.T) {
 		tags := served(t, opened)
 		chmod(t, file, 0)
 		if change := refresh(t, opened); !change.Changed {
-			t.Error("the refresh reports no change")
+			t.Error("Refresh after the archive became unreadable: got Changed = false, want true")
 		}
 		wantFailing(t, opened, archive, tags)
 		chmod(t, file, 0o644)
@@ -94,7 +94,7 @@ func wantFailing(t *testing.T, opened *layoutstore.Tree, archive string, tags []
 			t.Errorf("got tags %q, want %q", got, tags)
 		}
 		if change := refresh(t, opened); change.Changed || change.Again != 0 {
-			t.Errorf("a refresh without a change reports %+v", change)
+			t.Errorf("Refresh without a change = %+v, want Changed = false and Again = 0", change)
 		}
 	}
 }
@@ -129,7 +129,7 @@ func TestArchiveReplacedByUnreadableOne(t *testing.T) {
 	refresh(t, opened)
 	wantState(t, opened, archive, "failing")
 	if got := served(t, opened); len(got) > 0 {
-		t.Errorf("tags of the replaced archive are still served: %v", got)
+		t.Errorf("replaced archive: got the tags %v, want none", got)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestUnreadableSourceKeepsLastState(t *testing.T) {
 		wantProblem(t, opened, layoutstore.Damaged, source, "the last good state is still served")
 		for _, s := range opened.Snapshot().Sources() {
 			if s.State != "failing" {
-				t.Errorf("the source %s has the wrong state %s", s.Path, s.State)
+				t.Errorf("source %s: got the state %s, want failing", s.Path, s.State)
 			}
 		}
 		if got := served(t, opened); len(got) != len(tags) {
@@ -189,12 +189,12 @@ func TestArchivesAreServedWithoutFreeFileHandles(t *testing.T) {
 		_, err := opened.Refresh(context.Background())
 		if err == nil {
 			if free == 0 {
-				t.Error("a scan succeeded without a free file handle")
+				t.Error("Refresh without a free file handle: got no error, want one")
 			}
 			break
 		}
 		if !layoutstore.IsExhausted(err) || opened.Snapshot() != before {
-			t.Errorf("with %d free file handles: got error %v; snapshot replaced: %v", free, err, opened.Snapshot() != before)
+			t.Errorf("Refresh with %d free file handles: got error %v, want one for which IsExhausted is true; snapshot replaced: %v, want false", free, err, opened.Snapshot() != before)
 		}
 		taken[free].Close()
 	}
@@ -224,6 +224,6 @@ func TestReadOnlyCacheIsRead(t *testing.T) {
 	options.CacheDir = empty
 	wantAll(t, openAndSave(t, options), have)
 	if _, err := os.Create(filepath.Join(empty, "file")); !errors.Is(err, os.ErrPermission) {
-		t.Errorf("creating a file in the read-only cache: got the wrong error %v", err)
+		t.Errorf("Create in the read-only cache: got error %v, want ErrPermission", err)
 	}
 }
