@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// cachedBundle writes a bundle of an archive and a chunk set. The options have this bundle as
-// source, and a cache directory.
+// cachedBundle writes an archive and a chunk set, and returns options to open them with a cache
+// directory.
 func cachedBundle(t *testing.T) (options layoutstore.Options, have content) {
 	t.Helper()
 	tree := build(t, "", ".", "install", "modules/x", "modules/x/release")

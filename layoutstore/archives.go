@@ -17,8 +17,8 @@ import (
 
 // scanArchives scans the archives that were found in the source's directory. It reuses the last
 // state of an archive whose files are unchanged. It postpones an archive that has just changed,
-// because a program may still be writing it. Imported archives are complete, so it never postpones
-// them.
+// because a program may still be writing it. It never postpones imported archives, because they are
+// complete.
 func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
 	before := map[string]*volumeState{}
 	for _, h := range s.last.archives {
@@ -85,11 +85,11 @@ func (h *volumeState) withoutTags() *volumeState {
 	return &bare
 }
 
-// withTags undoes withoutTags: it returns the state of which h is a copy, or else h itself.
+// withTags undoes withoutTags: if h is a copy without tags, it returns the original; otherwise, h.
 func (h *volumeState) withTags() *volumeState { return cmp.Or(h.tagged, h) }
 
-// scanArchive scans one archive. prev is its state after the last scan, or nil. again is how long
-// to wait before the next scan; 0 means that the next scan is needed only after a change.
+// scanArchive scans one archive. prev is its state after the last scan, or nil. The result again is
+// the time to wait before the next scan; 0 means that only a change makes another scan necessary.
 func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeState, now time.Time, settle time.Duration) (h *volumeState, again time.Duration, err error) {
 	h = &volumeState{name: set.Name, identity: set.Identity(), written: set.Written(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
 	if set.Chunked {
@@ -111,8 +111,8 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 		return prev, 0, nil
 	}
 	age := h.age(set, now)
-	// An earlier scan has read this archive, or has tried to, and it was not written since. So
-	// there is no need to wait.
+	// An earlier scan has read this archive or failed to read it, and no program has written it
+	// since. So there is no need to wait.
 	known := opened || !written && prev.unreadable
 	if s.scanned && !known && age < settle {
 		h.setState("waiting", "it changed a moment ago")

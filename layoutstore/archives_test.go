@@ -175,7 +175,7 @@ func allProblems(t *testing.T, tree *layoutstore.Tree) []layoutstore.Problem {
 	return problemsOf(s)
 }
 
-// wantProblem checks that an archive has a problem of a kind, and that its reason contains a text.
+// wantProblem checks that there is a problem of this kind in archive whose text contains reason.
 func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, archive, reason string) {
 	t.Helper()
 	found := problemsOf(tree.Snapshot())
@@ -196,8 +196,8 @@ func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
 	return sources[i].State
 }
 
-// readableWithout returns which entries can be read if the bytes of an archive between two offsets
-// are missing. A reader finds each header only through the header before it.
+// readableWithout returns a function that reports whether an entry can be read if the bytes between
+// two offsets are missing. A reader finds each header only through the previous one.
 func readableWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
 	whole := map[string]bool{}
 	for _, p := range places {
@@ -496,7 +496,7 @@ func TestArchiveNamesOfOldBundles(t *testing.T) {
 	}
 }
 
-// stripped returns the files of have under names without the leading directory strip.
+// stripped returns a copy of have. It removes the directory strip from the start of each name.
 func stripped(have content, strip string) content {
 	bare := content{}
 	for name, data := range have {

@@ -46,8 +46,8 @@ type Stored struct {
 // particular order. Each function may be nil.
 type Findings struct {
 	Problem func(Problem)
-	// NonDistributable receives missing layers that may be missing because of their media type.
-	// They are not problems, but clients must get such layers from elsewhere.
+	// NonDistributable receives missing layers whose media type allows this. They are not problems,
+	// but clients must get such layers from elsewhere.
 	NonDistributable func(Problem)
 	Blob             func(Stored) // receives each copy of a blob, unless its size is wrong
 }
@@ -75,8 +75,8 @@ func (s *Snapshot) Audit(ctx context.Context, path string) (*Audit, error) {
 	return a, nil
 }
 
-// AuditWith is like [Snapshot.Audit], but passes each finding to found. It does not keep findings,
-// because there may be as many as blobs.
+// AuditWith is like [Snapshot.Audit], but passes each finding to found. It does not keep the
+// findings, because there may be one per blob.
 func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (*Audit, error) {
 	repo, err := s.At(path)
 	if err != nil {
@@ -110,7 +110,8 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 func (a *Audit) collect() {
 	for _, m := range a.Graph.Manifests {
 		n := a.needOf(m.Digest)
-		// The real size of the content is accepted, too. Wrong descriptors are reported separately.
+		// Accept also the real size of the content, because wrong descriptors are reported
+		// separately.
 		n.manifest, n.sizes = m, append(slices.Clone(m.Claims), m.Size)
 	}
 	for _, b := range a.Graph.Blobs {

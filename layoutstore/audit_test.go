@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// When an audit lists a layout, a layer and a manifest are missing. They are written before the
-// audit locates them. The audit reports both as missing, and does not panic.
+// If a layer and a manifest are written after an audit has listed their layout, but before it
+// locates them, the audit reports both as missing. It does not panic.
 func TestBlobsWrittenDuringAudit(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")

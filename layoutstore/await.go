@@ -38,9 +38,9 @@ type hung struct {
 }
 
 // await calls do, which reads something for d, in a goroutine. It waits for the result until ctx
-// ends, or for at most s.patience. It passes a later result to late, which may be nil. While an
-// abandoned read of d is in progress, no other read of d begins. The error is that of do, ErrSlow
-// or the cause of ctx.
+// ends, or for at most s.patience. If do returns later, await passes its result to late, which may
+// be nil. While an abandoned read of d is in progress, no new read of d begins. The error is that
+// of do, ErrSlow or the cause of ctx.
 func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(context.Context) (T, error), late func(T)) (T, error) {
 	if s.patience > 0 {
 		var cancel context.CancelFunc
@@ -51,8 +51,8 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	if err := s.begin(ctx, d); err != nil {
 		return none, err
 	}
-	// over is set when the read ends, and when the caller abandons it. The later of the two calls
-	// end.
+	// Both the end of the read and a caller that gives up set over. Whichever comes second calls
+	// s.end.
 	var over atomic.Bool
 	value, err := wait.For(ctx, func() (T, error) {
 		v, err := do(ctx)

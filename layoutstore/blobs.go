@@ -17,7 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Blob is content that was found for a digest. If manifests name it, one of them claims its size.
+// Blob is content that was found for a digest. If manifests refer to it, at least one of them
+// claims this size.
 type Blob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
@@ -61,8 +62,8 @@ func (readSeekNopCloser) Close() error { return nil }
 
 // Blob finds the blob d. This may be a manifest, or any blob in the layouts of the repository, even
 // one to which no manifest refers. The error is ErrBlobUnknown, ErrSlow, the cause of ctx, or one
-// for which [IsExhausted] is true. ErrBlobUnknown is in a *ProblemError if there is a copy that
-// cannot be served.
+// for which [IsExhausted] is true. If a copy exists but cannot be served, the error is a
+// *ProblemError that wraps ErrBlobUnknown.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Blob, error) { return r.find(ctx, d) }, nil)
 }
@@ -187,7 +188,7 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return &Blob{Digest: d, Size: where.Size(), where: where}, nil
 }
 
-// topManifest returns the node of k if an index.json names k as a manifest, and nil otherwise.
+// topManifest returns the node of k if an index.json lists k as a manifest, and nil otherwise.
 func (r *Repository) topManifest(k key) *node {
 	if n := r.topNode(k); n != nil && n.isManifest() {
 		return n

@@ -35,8 +35,8 @@ type bucketLayout struct {
 	blobs []bucketBlob // sorted
 }
 
-// bucketBlob describes a blob of a layout. It has only 16 bytes, because there are many blobs, and
-// so only the first 8 bytes of the digest. The key of an object contains the complete digest.
+// bucketBlob describes a blob of a layout. There are many, so it takes only 16 bytes, and hash is
+// only the first 8 bytes of the digest. The key of the object contains the complete digest.
 type bucketBlob struct {
 	hash  uint64
 	place uint64 // epoch, size in bytes, and isMissing if the object does not exist

@@ -127,7 +127,7 @@ func (r *Repository) problemsOfContent() []Problem {
 }
 
 // noteRefusal marks the repository as suspect if err is a *ProblemError about content without a
-// known problem, and ctx has not ended. The next refresh then makes the repository again.
+// known problem, and ctx has not ended. The next refresh then replaces the repository.
 func (r *Repository) noteRefusal(ctx context.Context, err error) {
 	if err == nil || r.suspect.Load() {
 		return

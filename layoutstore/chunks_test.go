@@ -183,9 +183,9 @@ func removeAll(t *testing.T, files []string) {
 	}
 }
 
-// TestTruncatedChunk truncates one chunk after another. All content before the cut must be served,
-// and no wrong content. If a file is not served, a problem must name the chunk; it may also name
-// other chunks. If the cut is exactly before another header, the only problems are missing blobs.
+// TestTruncatedChunk truncates each chunk in turn. All content before the cut must be served, and
+// no wrong content. If a file is not served, a problem must name the chunk, and may name other
+// chunks as well. If the chunk ends exactly before a header, the only problems are missing blobs.
 func TestTruncatedChunk(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 5))
 	for how, cut := range cuts {
@@ -220,7 +220,7 @@ func shorter(random *rand.Rand, size int64) (all []int64) {
 }
 
 // wantServedOfTruncated checks what is served and reported if chunk i is truncated. cut is the
-// offset in the archive at which the bytes of the chunk end.
+// offset in the archive at which the truncated chunk ends.
 func wantServedOfTruncated(t *testing.T, archive string, have content, places []layouttest.Place, cut int64, i int) {
 	t.Helper()
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
@@ -266,8 +266,8 @@ func namesChunk(text string, chunk int) bool {
 	return false
 }
 
-// Other tools write an index before its blobs. So the index may refer to content in or after a
-// missing chunk. Each problem of such content names the chunk.
+// Some tools write an index before its blobs. So the index may refer to content in or after a
+// missing chunk. Each problem of such content names the missing chunk.
 func TestLostContentNamesItsChunk(t *testing.T) {
 	tree := build(t, "", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
@@ -293,7 +293,7 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 			for _, p := range allProblems(t, opened) {
 				named[p.Entry] = true
 			}
-			// If a manifest is missing, the blobs that only this manifest names are unknown.
+			// If a manifest is missing, the blobs to which only this manifest refers are unknown.
 			for _, tag := range []string{"v1", "v2"} {
 				top, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), tag)
 				if err != nil {

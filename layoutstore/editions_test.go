@@ -34,7 +34,7 @@ func buildEdition(t *testing.T, dir, source string, oldNames bool) *layouttest.T
 	return tree
 }
 
-// besideNames returns names and tags beside an edition. belowNames returns those below it.
+// besideNames returns the tags of the repositories that buildEdition serves beside the edition.
 func besideNames(root string) []string {
 	return []string{
 		root + "/deckhouse-cli:v2", root + "/deckhouse-cli/plugins:package", root + "/deckhouse-cli/plugins:system",
@@ -52,7 +52,7 @@ func sorted(lists ...[]string) []string {
 	return all
 }
 
-// answered returns those of the names with tags that are served, including unlisted ones.
+// answered returns those of the given REPOSITORY:TAG names that are served. They may be aliases.
 func answered(t *testing.T, tree *layoutstore.Tree, names []string) (all []string) {
 	t.Helper()
 	for _, name := range names {
@@ -390,7 +390,8 @@ func TestOnlyMissingRootNameIsUnnamedRoot(t *testing.T) {
 	}
 }
 
-// A tag in a package's own archive overrides the same tag in the catalog, even if that comes later.
+// A tag in a package's own archive overrides the same tag in the catalog, even if the catalog comes
+// later.
 func TestPackageArchiveOverridesCatalog(t *testing.T) {
 	dir := t.TempDir()
 	archive := func(name, version string) string {

@@ -21,8 +21,8 @@ import (
 )
 
 // endingVolume ends a context while it locates a blob or opens a located blob, and then returns an
-// error. If the context had not ended, the error would be about the blob. Volumes on network file
-// systems behave in this way.
+// error. If the context had not ended, the error would be about the blob. This is what volumes on
+// network file systems do.
 type endingVolume struct {
 	volume.Volume
 	end    func()
@@ -42,7 +42,7 @@ func (v *endingVolume) Locate(ctx context.Context, layout string, d digest.Diges
 	return where, err
 }
 
-// ends ends the context of the test. It reports whether this has also ended ctx.
+// ends ends the context of the test, and reports whether ctx has ended.
 func (v *endingVolume) ends(ctx context.Context) bool {
 	if v.over.Load() {
 		return false
@@ -279,8 +279,8 @@ func (exhaustedVolume) Locate(context.Context, string, digest.Digest) (extent.Li
 	return nil, syscall.EMFILE
 }
 
-// The method unclaimed may be unable to read the claimed sizes. If the context has ended, it
-// returns an error. If no file can be opened, it treats the size of the copy as claimed.
+// The method unclaimed may be unable to read the claimed sizes. If the context has ended, unclaimed
+// returns an error. If no file can be opened, unclaimed treats the size of the copy as claimed.
 func TestUnclaimedWithUnreadableManifests(t *testing.T) {
 	for kind, source := range endingSources(t) {
 		e := newEndingTree(t, source, false)

@@ -166,7 +166,7 @@ func TestUnservableEntriesAreReported(t *testing.T) {
 	}
 }
 
-// An archive lists at most 1,000 problems, and one more that says that there are others.
+// At most 1,000 entries of an archive are reported, and one more problem says that there are more.
 func TestManyUnservableEntries(t *testing.T) {
 	var entries []layouttest.Entry
 	for i := range 1500 {
@@ -217,8 +217,8 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	one, two := build(t, "one", "install"), build(t, "two", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
 	first, second := contentOf(t, one), contentOf(t, two)
-	// The index of the first tree is between two copies of the index of the second tree, whose
-	// names are spelled differently.
+	// The index of the first tree comes between two copies of the second tree's index. The names of
+	// the two copies are spelled differently.
 	entries := slices.Concat([]layouttest.Entry{layouttest.File("install/index.json", second["install/index.json"])},
 		entriesOf(t, one, tar.FormatGNU), entriesOf(t, two, tar.FormatGNU)[:9],
 		[]layouttest.Entry{layouttest.File("./install//index.json", second["install/index.json"])})

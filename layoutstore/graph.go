@@ -10,15 +10,15 @@ import (
 )
 
 // Graph reads all manifests to which the repository's indexes and discovery tags lead. A manifest
-// that is unavailable has an error: a *ProblemError, or one about content that is no manifest or
-// has a size that no descriptor claims. The error of Graph is ErrStale if a refresh is due, the
-// context's, or one for which [IsExhausted] is true.
+// that is unavailable has an error. This is a *ProblemError, or it says that the content is no
+// manifest or has a size that no descriptor claims. The error of Graph is ErrStale if a refresh is
+// due, the context's, or one for which [IsExhausted] is true.
 func (r *Repository) Graph(ctx context.Context) (*closure.Graph, error) {
 	return closure.Walk(ctx, r.tops(), r.manifestReader(nil))
 }
 
 // manifestReader returns the function with which a traversal reads manifests. A problem of one
-// manifest does not end the traversal. note may be nil.
+// manifest does not end the traversal. The function note may be nil.
 func (r *Repository) manifestReader(note noteRead) closure.Read {
 	return func(ctx context.Context, d digest.Digest) (body []byte, unavailable, err error) {
 		body, err = r.readManifest(ctx, d, note)

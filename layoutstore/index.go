@@ -60,8 +60,8 @@ type entry struct {
 // common contains fields whose values many descriptors in an index share.
 type common struct {
 	mediaType string
-	// repository is the repository that the reference names. It is empty if there is a short tag,
-	// because a short tag always belongs to the repository of the layout.
+	// repository is the repository in the reference. It is empty if there is a short tag, because a
+	// short tag always belongs to the repository of the layout.
 	repository string
 	byDigest   bool          // whether the short tag is a digest, which means no tag
 	digest     digest.Digest // empty if the key contains the digest

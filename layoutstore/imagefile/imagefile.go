@@ -26,8 +26,8 @@ const (
 	// maxUnpacked is the maximum size in bytes of an unpacked layer. Without this limit, a small
 	// layer could unpack to any size.
 	maxUnpacked = 64 << 30
-	// readToEnd is the maximum size in bytes of a layer that is read to its end even if all files
-	// have been found. Reading to the end lets a reader verify the digest.
+	// readToEnd is the maximum size in bytes of a layer that Read reads to its end after finding
+	// all files. Only a reader that has reached the end can verify the digest.
 	readToEnd = 16 << 20
 )
 

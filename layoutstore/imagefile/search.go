@@ -118,9 +118,9 @@ func (s *search) noteReplaced(name string, typeflag byte, removed map[string]boo
 	}
 }
 
-// removers returns the paths that whiteouts may name to remove a file. They are the path of the
-// file and those of its parent directories. A directory path with a slash at the end stands for
-// everything in the directory.
+// removers returns the paths whose removal by a whiteout removes a file: those of the file and of
+// its parent directories. A directory path with a slash at the end stands for everything in the
+// directory.
 func removers(name string) (all []string) {
 	for p := name; p != "." && p != "/"; p = path.Dir(p) {
 		all = append(all, p, path.Dir(p)+"/")

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A search remembers only paths whose removal affects a requested file. A layer may remove any
-// number of other paths.
+// A search remembers only removed paths that affect a requested file, because a layer may remove
+// any number of paths.
 func TestSearchIgnoresOtherWhiteouts(t *testing.T) {
 	s := newSearch("a/b/version.json", "other")
 	removed := map[string]bool{}
