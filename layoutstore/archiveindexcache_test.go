@@ -36,7 +36,6 @@ func openAndSave(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
 	return tree
 }
 
-// cacheFiles returns the paths of all files in the cache directory.
 func cacheFiles(t *testing.T, options layoutstore.Options) (files []string) {
 	t.Helper()
 	err := filepath.WalkDir(options.CacheDir, func(file string, e os.DirEntry, err error) error {

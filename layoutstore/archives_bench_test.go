@@ -72,7 +72,6 @@ func (h *benchArchives) open(b *testing.B, cache string) *layoutstore.Tree {
 	return tree
 }
 
-// openLastBlobs opens the last blob in each archive of the tree.
 func (h *benchArchives) openLastBlobs(b *testing.B, tree *layoutstore.Tree) {
 	b.Helper()
 	names, _ := tree.Snapshot().Repositories("", -1)

@@ -27,7 +27,6 @@ type Audit struct {
 	read  map[copyKey]*ProblemError // problem of each manifest copy that was read; nil if the copy is intact
 }
 
-// copyKey identifies the copy of a blob in one layout.
 type copyKey struct {
 	layout *indexedLayout
 	digest digest.Digest
@@ -110,8 +109,7 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 func (a *Audit) collect() {
 	for _, m := range a.Graph.Manifests {
 		n := a.needOf(m.Digest)
-		// Accept also the real size of the content, because wrong descriptors are reported
-		// separately.
+		// The real size is accepted, too: wrong descriptors are reported separately.
 		n.manifest, n.sizes = m, append(slices.Clone(m.Claims), m.Size)
 	}
 	for _, b := range a.Graph.Blobs {

@@ -17,8 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Blob is content that was found for a digest. If manifests refer to it, at least one of them
-// claims this size.
+// Blob is content that was found for a digest. If manifests refer to it, one claims this size.
 type Blob struct {
 	Digest digest.Digest
 	Size   int64 // bytes

@@ -27,7 +27,6 @@ func startsOf(t *testing.T, chunks []string) []int64 {
 	return starts
 }
 
-// cuts are functions that cut an archive into chunks in different ways.
 var cuts = map[string]func(t *testing.T, archive string) []string{
 	"as d8 cuts":                func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 3000) },
 	"as d8 cuts, in few chunks": func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 20_000) },

@@ -34,7 +34,7 @@ func buildEdition(t *testing.T, dir, source string, oldNames bool) *layouttest.T
 	return tree
 }
 
-// besideNames returns the tags of the repositories that buildEdition serves beside the edition.
+// besideNames returns the tags of the repositories that buildEdition puts beside the edition.
 func besideNames(root string) []string {
 	return []string{
 		root + "/deckhouse-cli:v2", root + "/deckhouse-cli/plugins:package", root + "/deckhouse-cli/plugins:system",
@@ -390,8 +390,7 @@ func TestOnlyMissingRootNameIsUnnamedRoot(t *testing.T) {
 	}
 }
 
-// A tag in a package's own archive overrides the same tag in the catalog, even if the catalog comes
-// later.
+// A tag in a package's own archive overrides the same tag in the catalog, in any order of both.
 func TestPackageArchiveOverridesCatalog(t *testing.T) {
 	dir := t.TempDir()
 	archive := func(name, version string) string {

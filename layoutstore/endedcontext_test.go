@@ -223,7 +223,6 @@ func TestEndedContextIsNotDamage(t *testing.T) {
 	}
 }
 
-// endingProblems checks a tree and returns all of its problems.
 func endingProblems(t *testing.T, e endingTree) []Problem {
 	t.Helper()
 	err := e.snapshot.Check(t.Context(), 1)

@@ -14,8 +14,8 @@ import (
 // Layout is an OCI image layout in one volume. A repository may have several.
 type Layout struct{ indexed *indexedLayout }
 
-// Layouts returns the layouts of the repository in merge order: if several have the same tag, the
-// last layout wins. A repository with only discovery tags has no layouts.
+// Layouts returns the layouts of the repository in merge order: if several have a tag, the last one
+// wins. A repository with only discovery tags has no layouts.
 func (r *Repository) Layouts() []Layout {
 	layouts := make([]Layout, len(r.layouts))
 	for i, p := range r.layouts {
@@ -49,7 +49,7 @@ func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
 func (l Layout) Volume() string { return l.indexed.vol.String() }
 
 // Locate finds where a blob of the layout is stored. It does not check the size or the content. If
-// there is no such blob, the error is fs.ErrNotExist. It is in a *ProblemError if the blob is in a
+// there is no such blob, the error is fs.ErrNotExist. A *ProblemError wraps it if the blob is in a
 // missing chunk, or if no signed inventory lists it. Other errors are the cause of ctx and the file
 // system's.
 func (l Layout) Locate(ctx context.Context, d digest.Digest) (extent.List, error) {
@@ -60,8 +60,8 @@ func (l Layout) Locate(ctx context.Context, d digest.Digest) (extent.List, error
 	return where, orEnded(ctx, err)
 }
 
-// orEnded returns err or, if ctx has ended, the cause of ctx. After the end of ctx, an error may
-// have nothing to do with the content, so callers must not report damage.
+// orEnded returns err. If err is not nil and ctx has ended, it returns the cause of ctx instead:
+// the error may then have nothing to do with the content, so callers must not report damage.
 func orEnded(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -70,7 +70,7 @@ func orEnded(ctx context.Context, err error) error {
 }
 
 // Chunks returns the names of the chunks that contain a blob of the layout, in the form "chunk
-// 0003". If the blob is not in chunks, it returns none. The error is the cause of ctx.
+// 0003". It returns none if the blob is not in a chunk set. The error is the cause of ctx.
 func (l Layout) Chunks(ctx context.Context, d digest.Digest) ([]string, error) {
 	where, err := l.Locate(ctx, d)
 	if err != nil && ctx.Err() != nil {

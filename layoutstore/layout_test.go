@@ -16,7 +16,7 @@ import (
 )
 
 // The graph of a repository contains nested children and discovery images. It also contains missing
-// manifests, with the reason.
+// manifests, each with its error.
 func TestGraphHasChildrenAndMissingManifests(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)

@@ -40,7 +40,7 @@ func newManifest(d Descriptor, body []byte) *Manifest {
 }
 
 // Manifest returns the manifest d if it is reachable from an index.json, directly or through other
-// manifests. If not, the error is ErrManifestUnknown. It is in a *ProblemError if d is reachable,
+// manifests. If not, the error is ErrManifestUnknown. A *ProblemError wraps it if d is reachable,
 // but no copy is intact. Other errors are ErrStale if a refresh is due, ErrSlow, the cause of ctx,
 // and errors for which [IsExhausted] is true.
 func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
@@ -97,7 +97,7 @@ func (r *Repository) manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 	return r.load(ctx, n)
 }
 
-// load returns the manifest of a node from the cache, or reads it and checks it.
+// load returns the manifest of a node. If the cache does not have it, load reads and checks it.
 func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	if m := n.cached.Load(); m != nil {
 		return m, nil
@@ -153,7 +153,7 @@ func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (strin
 }
 
 // mediaType returns the media type that was found when all manifests were read. It parses body only
-// if the manifest could not be read then, or if an index.json names it as a blob.
+// if the manifest was unreadable at that time, or if an index.json lists it as a blob.
 func (t *table) mediaType(n *node, body []byte) (string, error) {
 	f, found := t.findings[n]
 	if !found {
@@ -217,8 +217,8 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note not
 	return nil, worst
 }
 
-// manifest reads the manifest d from a layout, and checks its digest. If the file changes
-// meanwhile, it tries once more.
+// manifest reads the manifest d from a layout, and checks its digest. If the file changes during
+// the read, manifest tries once more.
 func (p *indexedLayout) manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
 	var body []byte
 	where, err := Layout{p}.Locate(ctx, d)

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// scope is a set of layouts that are served below the same roots. A source that has its own roots
+// scope is a set of layouts that are served below the same roots. Each source with roots of its own
 // is a scope. All other sources together are one scope. Layouts of different scopes are merged if
 // they have the same name.
 type scope struct {
@@ -137,7 +137,7 @@ func (n *naming) addAlias(split edition.Split, path string) {
 	}
 }
 
-// dropAliases removes aliases of missing repositories, and those that are names of repositories.
+// dropAliases removes aliases of missing repositories, and aliases that are also names.
 func (n *naming) dropAliases() {
 	maps.DeleteFunc(n.snapshot.aliases, func(alias, name string) bool { return n.keys[alias] != nil || n.keys[name] == nil })
 }
@@ -179,9 +179,9 @@ func (n *naming) electedOf(p *indexedLayout) string {
 }
 
 // findOwner returns the owner of a root layout: the repository whose tags are served. named are the
-// repositories in its references. If exactly one of them is a name of the layout, it is the owner.
-// If none is, but named contains the elected root, that root is the owner. Otherwise there is no
-// owner, and the result is "".
+// repositories in the layout's references. If exactly one of them is a name of the layout, it is
+// the owner. If none is, but named contains the elected root, that root is the owner. Otherwise
+// there is no owner, and the result is "".
 func findOwner(named []string, isName func(string) bool, elected string) string {
 	found := slices.DeleteFunc(slices.Clone(named), func(name string) bool { return !isName(name) })
 	switch {

@@ -34,8 +34,8 @@ func vote(ref, path string) (root string, ok bool) {
 // ballot has the number of references in an index.json that contain each root.
 type ballot struct {
 	votes map[string]int
-	// weak counts only if no layout has votes. It is for unreliable references. Some have no
-	// repository. In others, it depends on the tool that wrote them whether they contain the root or
+	// weak is for unreliable references, and counts only if no layout has votes. Some of them have
+	// no repository. In the rest, the tool that wrote them decides whether they contain the root or
 	// its parent.
 	weak map[string]int
 }
@@ -102,7 +102,7 @@ func resolveRoots(roots []string, elected string) []string {
 
 // isCatalog reports whether an archive is the catalog, which contains the versions of all packages.
 // The archive of a package takes precedence over the catalog, even if the package archive sorts
-// first. Otherwise, the channels in the catalog would override the pinned version of a package.
+// first. Otherwise, the channel tags in the catalog would override the pinned version of a package.
 func isCatalog(archive string) bool { return archive == "package-versions.tar" }
 
 // CompareArchives orders the archives in a directory for merging and importing: the catalog first,

@@ -111,5 +111,5 @@ func (n *node) mediaType() string {
 	return n.first.common.mediaType
 }
 
-// isManifest reports whether an index names the content as a manifest, not as a blob.
+// isManifest reports whether an index.json lists the content as a manifest, not as a blob.
 func (n *node) isManifest() bool { return n.tag != "" || closure.IsManifest(n.mediaType()) }

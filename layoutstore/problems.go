@@ -80,8 +80,8 @@ func refuseMissing(d digest.Digest, unknown error) *ProblemError {
 	return refuse(Problem{Kind: Incomplete, Digest: d, Reason: problem.Missing}, place{}, unknown)
 }
 
-// missingProblem returns the problem in err if it explains why content is missing, for example that
-// a chunk is missing. Otherwise, ok is false.
+// missingProblem returns the problem in err if the problem explains why content is missing, for
+// example that a chunk is missing. Otherwise, ok is false.
 func missingProblem(err error) (missing Problem, ok bool) {
 	var e *ProblemError
 	if errors.As(err, &e) && errors.Is(err, fs.ErrNotExist) {

@@ -92,10 +92,10 @@ func (q *quarantine) add(v record) {
 // Quarantine records that the copy of d in a layout is damaged. The copy is then refused until its
 // file changes, or until [Repository.Release] lifts the quarantine. stamp is the result of
 // [Layout.Stamp], which must be the same before and after the copy was read. The quarantine
-// continues if the file is missing or cannot be opened, and, with [Options.QuarantineDir], after
-// the end of the process. news is false if the finding was known, or if the copy has a size that no
-// manifest claims, because this is already a problem. If ctx has ended, nothing is recorded, and
-// the error is its cause.
+// continues while the file is missing or cannot be opened and, with [Options.QuarantineDir], after
+// the end of the process. news is false if the finding was known. It is also false if no manifest
+// claims the size of the copy, because a check reports this. If ctx has ended, nothing is recorded,
+// and the error is its cause.
 func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, stamp, reason string) (news bool, err error) {
 	wrongSized := false // true, for example, while a program writes the file
 	where, err := l.Locate(ctx, d)
@@ -192,8 +192,8 @@ func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.D
 	if len(have)+unread == 0 {
 		return "", false, nil
 	}
-	// Do not hold the lock here, because a disk may hang. An error is not about the content, so it
-	// does not lift the quarantine.
+	// Do not hold the lock here, because a disk may hang. An error does not lift the quarantine,
+	// because it is not about the content.
 	stamp, err := volume.StampOf(ctx, where)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -227,8 +227,8 @@ func (q *quarantine) mayRefuse(p *indexedLayout, d digest.Digest) bool {
 // unreadReason is the reason for refusing a copy if only the name of its record can be read.
 const unreadReason = "an earlier scrub found it damaged; the record with the details cannot be read"
 
-// identify replaces the unreadable record with the name of v by v. It reports whether there was
-// one.
+// identify replaces the unreadable record that has the name of v by v, and reports whether it
+// exists.
 func (q *quarantine) identify(v record) bool {
 	name := v.name()
 	q.mu.Lock()
@@ -252,8 +252,8 @@ func (q *quarantine) reason(at place, d digest.Digest) (reason string, ok bool) 
 	return have.any(), ok
 }
 
-// removeOutdated removes a copy whose file has changed, and its records. have are the reasons of
-// the copy. If they have changed meanwhile, it does nothing.
+// removeOutdated removes a copy whose file has changed, and its records. If the reasons of the copy
+// are no longer have, it does nothing.
 func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -262,7 +262,7 @@ func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	}
 }
 
-// remove removes a copy and its records. have are the reasons of the copy. If there are none, it does nothing.
+// remove removes a copy with the reasons have, and its records. If have is empty, it does nothing.
 func (q *quarantine) remove(at place, d digest.Digest, have reasons) {
 	if len(have) == 0 {
 		return
@@ -298,9 +298,9 @@ func (q *quarantine) digestsIn(at place) (all []digest.Digest) {
 	return all
 }
 
-// quarantineProblems returns the known problems, and adds other problems of quarantined copies,
-// ordered by layout and digest. It reads the state of each file, so it adds at most [maxProblems].
-// The error is the cause of ctx.
+// quarantineProblems returns the known problems, and adds those of the remaining quarantined
+// copies, ordered by layout and digest. It reads the state of each file, so it adds at most
+// [maxProblems]. The error is the cause of ctx.
 func (r *Repository) quarantineProblems(ctx context.Context, known []Problem) ([]Problem, error) {
 	if r.quarantine.count.Load() == 0 {
 		return known, nil
@@ -331,8 +331,8 @@ func (r *Repository) quarantineProblems(ctx context.Context, known []Problem) ([
 }
 
 // quarantineProblem returns the problem of a quarantined copy of d in a layout. ok is false if the
-// copy is not quarantined, or if its size is wrong, because a check reports this. The error is the
-// cause of ctx.
+// copy is not quarantined, or if its size is wrong, because a check reports wrong sizes. The error
+// is the cause of ctx.
 func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d digest.Digest) (found Problem, ok bool, err error) {
 	reason, ok := r.quarantine.reason(p.where(), d)
 	if !ok {
@@ -357,7 +357,7 @@ func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d 
 
 // QuarantineProblem returns the problem of the quarantined copy of d in a layout of the repository
 // at path. It is the same problem as in [Snapshot.Problems], but QuarantineProblem reads the state
-// of no other file. ok is false if there is no such problem. The error is the cause of ctx.
+// of only this file. ok is false if there is no such problem. The error is the cause of ctx.
 func (s *Snapshot) QuarantineProblem(ctx context.Context, path string, l Layout, d digest.Digest) (found Problem, ok bool, err error) {
 	r := s.byPath[path]
 	if r == nil {

@@ -55,7 +55,6 @@ func quarantine(t *testing.T, archive bool) quarantined {
 // restart opens the tree again, as a later process would.
 func (q *quarantined) restart(t *testing.T) { q.tree = openWith(t, q.options) }
 
-// records returns the paths of all quarantine records.
 func (q quarantined) records(t *testing.T) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(q.options.QuarantineDir, "*"))
@@ -74,8 +73,8 @@ func (q quarantined) repository(t *testing.T) (*layoutstore.Repository, layoutst
 	return repo, repo.Layouts()[0]
 }
 
-// refused reports whether the blob is refused. It must be reported as a problem if and only if it
-// is refused.
+// refused reports whether the blob is refused. A problem must report the blob if and only if it is
+// refused.
 func (q quarantined) refused(t *testing.T) bool {
 	t.Helper()
 	repo, _ := q.repository(t)
@@ -87,8 +86,8 @@ func (q quarantined) refused(t *testing.T) bool {
 	return err != nil
 }
 
-// A quarantine continues after a new link to the file, a new mode, a temporary absence of the file,
-// and a request while the process cannot open files.
+// A quarantine does not end with a new link to the file, a new mode, a temporary absence of the
+// file, or a request while the process cannot open files.
 func TestQuarantineContinuesWithoutAChange(t *testing.T) {
 	for _, archive := range []bool{false, true} {
 		for name, disturb := range map[string]func(t *testing.T, q quarantined){
@@ -138,7 +137,7 @@ func TestQuarantineContinuesWithoutAChange(t *testing.T) {
 	}
 }
 
-// A quarantine ends when the file changes, or when the blob was verified.
+// A quarantine ends after the file has changed, or after the blob has been verified.
 func TestQuarantineEndsAfterAChange(t *testing.T) {
 	for _, archive := range []bool{false, true} {
 		for name, change := range map[string]func(t *testing.T, q quarantined){

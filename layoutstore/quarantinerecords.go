@@ -85,8 +85,8 @@ func (r *records) isMissing(v record) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// sync removes and writes queued records. If the directory has not been read yet, sync reads it. It
-// then returns the records, and the errors of records that cannot be read, by name.
+// sync removes and writes queued records. If the directory was not read yet, sync reads it. It then
+// returns the records that can be read, and the errors of those that cannot, by name.
 func (r *records) sync() (found []record, unread map[string]error) {
 	if r.dir == "" {
 		return nil, nil
@@ -123,7 +123,7 @@ func (r *records) sync() (found []record, unread map[string]error) {
 	return found, unread
 }
 
-// readAll reads all records. unread has the errors of records that cannot be read, by name.
+// readAll reads all records. unread contains the errors of records that cannot be read, by name.
 func (r *records) readAll() (found []record, unread map[string]error, err error) {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -178,7 +178,7 @@ func (r *records) readRecord(e fs.DirEntry) (v record, err error) {
 }
 
 // write writes the records in waiting, and removes them from waiting. It stops at the first
-// failure, because the others would probably fail, too.
+// failure, because all later writes would probably fail, too.
 func (r *records) write(waiting map[string]*record) error {
 	for name, v := range waiting {
 		if v == nil {

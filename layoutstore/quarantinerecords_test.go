@@ -43,7 +43,7 @@ func TestRecordsAreReadAsWritten(t *testing.T) {
 	}
 }
 
-// Too many records are a problem. Once there is space, new records are written.
+// Too many records are a problem. After some were removed, the new records are written.
 func TestRecordsBeyondTheLimit(t *testing.T) {
 	r := newRecords(filepath.Join(t.TempDir(), "quarantine"))
 	r.limit = 3
@@ -89,8 +89,8 @@ func TestOtherFilesAreNotRecords(t *testing.T) {
 	}
 }
 
-// A record of the maximum length is written completely. If it is a byte longer, its file is empty,
-// and only its name counts.
+// A record of the maximum length is written completely. For a longer record, the file is empty, and
+// only its name counts.
 func TestLongestRecord(t *testing.T) {
 	d := digest.FromString("x")
 	form := func(path string) record { return record{place{path, ""}, d, "1", "rotten"} }

@@ -25,7 +25,6 @@ func (q quarantined) finding(t *testing.T, stamp, reason string) bool {
 	return news
 }
 
-// stamp returns the stamp of the file that contains the blob.
 func (q quarantined) stamp(t *testing.T) string {
 	t.Helper()
 	_, layout := q.repository(t)
@@ -36,8 +35,8 @@ func (q quarantined) stamp(t *testing.T) string {
 	return stamp
 }
 
-// A finding is news only once. It is news again if the state of the file or the reason differs. The
-// new finding then replaces the first, so there is only one record.
+// The same finding is news only once. A finding with a different state of the file or a different
+// reason is news. It replaces the first, so there is only one record.
 func TestFindingsOfOneCopy(t *testing.T) {
 	q := quarantine(t, false)
 	stamp := q.stamp(t)
@@ -69,8 +68,8 @@ func TestFindingsOfOneCopy(t *testing.T) {
 	}
 }
 
-// A copy with a size that no manifest claims is already refused and reported by a check. So a
-// finding about it is no news.
+// If no manifest claims the size of a copy, the copy is refused, and a check reports it. So a
+// finding about the copy is no news.
 func TestFindingAboutCopyOfWrongSize(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.file, 3); err != nil {

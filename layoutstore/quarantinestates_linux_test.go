@@ -107,7 +107,7 @@ func TestBlobWithTruncatedRecordIsRefused(t *testing.T) {
 	}
 }
 
-// A finding about a blob that no manifest names is news. Its problem has no tag.
+// A finding about a blob to which no manifest refers is news. Its problem has no tag.
 func TestFindingOfAnUnclaimedBlob(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")

@@ -94,9 +94,9 @@ func (r *Repository) describe(ctx context.Context, n *node) (Descriptor, error) 
 	return d, nil
 }
 
-// Untagged returns descriptors of the manifests that indexes name only without a tag, sorted by
-// digest. If descriptors disagree about the size of a manifest, it reads the manifest. The error is
-// the cause of ctx.
+// Untagged returns descriptors of the manifests in indexes to which no tag leads, sorted by digest.
+// If descriptors disagree about the size of a manifest, it reads the manifest. The error is the
+// cause of ctx.
 func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	var all []Descriptor
 	for i := range r.top {
@@ -111,8 +111,9 @@ func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	return all, nil
 }
 
-// Tags returns at most n tags after the tag after, in byte order. If n is negative, it returns all
-// of them. If after is empty, it begins with the first tag. more reports whether there are more.
+// Tags returns at most n of the tags that follow the tag after in byte order. If n is negative, it
+// returns all of them. If after is empty, it begins with the first tag. more reports whether it
+// omits any.
 func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	page := r.tagsAfter(after)
 	if n >= 0 && n < len(page) {
@@ -128,7 +129,7 @@ func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 // TagCount returns the number of tags.
 func (r *Repository) TagCount() int { return len(r.tags) }
 
-// AllTags returns all tags that come after the tag after, in byte order.
+// AllTags returns all tags that follow the tag after in byte order.
 func (r *Repository) AllTags(after string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, t := range r.tagsAfter(after) {
@@ -139,7 +140,7 @@ func (r *Repository) AllTags(after string) iter.Seq[string] {
 	}
 }
 
-// topNode returns the node with a key. It returns nil if no index names the key.
+// topNode returns the node with a key. It returns nil if no index contains the key.
 func (r *Repository) topNode(k key) *node {
 	if i := r.topNumber(k); int(i) < len(r.top) && r.top[i].first.key == k {
 		return &r.top[i]
@@ -153,8 +154,8 @@ func (r *Repository) topNumber(k key) int32 {
 }
 
 // appendProblem appends a problem of content to which a top node leads, with the tag of the node.
-// If the problem has no place, its place is the last layout that names the node. Finding this
-// layout is slow, so appendProblem stops at [maxProblems].
+// If the problem has no place, its place is the last layout whose index contains the node. Finding
+// this layout is slow, so appendProblem stops at [maxProblems].
 func (r *Repository) appendProblem(problems []Problem, p Problem, top int32) []Problem {
 	if len(problems) > maxProblems {
 		return problems

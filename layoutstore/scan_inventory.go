@@ -110,9 +110,9 @@ func (s *source) findInventory(next *sourceState, dir string, store *journal.Vie
 	return s.keepInventory(next, found, err, now)
 }
 
-// keepInventory returns found and err, which are the result of reading an inventory. If the key
-// refuses the inventory, but it changed a moment ago, its files are probably being replaced. Then
-// keepInventory returns the last inventory.
+// keepInventory returns found and err, which are the result of reading an inventory. As an
+// exception, it returns the last inventory if the key refuses an inventory that has just changed,
+// because a program is probably replacing its files.
 func (s *source) keepInventory(next *sourceState, found *sourceInventory, err error, now time.Time) (*sourceInventory, error) {
 	if last := s.last.inventory; found != nil && isRefusal(err) && s.scanned && s.key == last.key() {
 		if age := now.Sub(found.changed); age < s.settle {

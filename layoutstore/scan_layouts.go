@@ -73,8 +73,8 @@ func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, 
 	return nil
 }
 
-// readLayout reads the index of a layout. prev is its last good state, or nil. After an error,
-// readLayout also returns prev if it is from the same volume.
+// readLayout reads the index of a layout. prev is the layout's last good state, or nil. After an
+// error, readLayout also returns prev if prev is from the same volume.
 func (h *volumeState) readLayout(ctx context.Context, l volume.Layout, prev *indexedLayout) (*indexedLayout, error) {
 	var old *index
 	if prev != nil {
@@ -110,8 +110,8 @@ func (h *volumeState) addIndexProblem(l volume.Layout, kept bool, err error) {
 	h.problems = append(h.problems, Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Transient: IsTransient(err)})
 }
 
-// addVolumeProblem adds a problem of the volume. If the problem is transient, it keeps those
-// layouts in old that the problem affects. have is the set of paths with a layout.
+// addVolumeProblem adds a problem of the volume. If the problem is transient, the layouts in old
+// that it affects are kept. have is the set of paths with a layout.
 func (h *volumeState) addVolumeProblem(found Problem, old []*indexedLayout, have map[string]bool) {
 	if found.Transient {
 		for _, p := range affectedLayouts(found.Path, old) {

@@ -80,8 +80,8 @@ func presentObjects(objects *volume.Objects, loose []*indexedLayout) (all []inve
 	return all
 }
 
-// missingTags returns a problem for each listed tag that is missing in the source, or that refers
-// to a different manifest there.
+// missingTags returns a problem for each tag in the inventory that is missing in the source, or
+// that leads to a different manifest in the source.
 func missingTags(listed *inventory.Inventory, st *sourceState, dir string) (problems []Problem) {
 	type tagKey struct{ path, tag string }
 	have := map[tagKey]*entry{}

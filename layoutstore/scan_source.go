@@ -154,7 +154,7 @@ func (s *source) findDirectory() (dir, archive string, err error) {
 			return "", "", err
 		}
 	}
-	// A chunk set may be named by its archive, and then there is no file with this name.
+	// A source may be given as the name of an archive of which only chunks exist.
 	archive, ok := volume.IsArchive(filepath.Base(path))
 	switch {
 	case ok && (err == nil || errors.Is(err, fs.ErrNotExist)):
@@ -213,8 +213,8 @@ func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.Vie
 	return next, nil
 }
 
-// selectFound returns the part of found that is about one archive. If archive is empty, it returns
-// everything or, with [Options.TreesOnly], nothing.
+// selectFound returns the part of found that is about archive. If archive is empty, it returns all
+// of found or, with [Options.TreesOnly], nothing.
 func (s *source) selectFound(found volume.Found, archive string) volume.Found {
 	switch {
 	case archive == "" && s.treesOnly:
@@ -289,8 +289,8 @@ func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, s
 	return h, nil
 }
 
-// dropOtherSources removes problems of files below dir that are read as other sources: the file,
-// its archive or its directory is a source, too.
+// dropOtherSources removes the problems of a file below dir if the file, its archive or its
+// directory is also a source.
 func (s *source) dropOtherSources(dir string, nested []Problem) []Problem {
 	return slices.DeleteFunc(slices.Clone(nested), func(p Problem) bool {
 		archive, _ := volume.IsArchive(path.Base(p.Path))

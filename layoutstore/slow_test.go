@@ -161,7 +161,7 @@ func slowBlob(t *testing.T) {
 }
 
 // While a manifest is slow, a small blob is sent only after its digest was verified. It may be a
-// damaged manifest, which only an unread index names.
+// damaged manifest to which only an unread index refers.
 func TestUnverifiedBlobWaitsForAllManifests(t *testing.T) {
 	synctest.Test(t, unverifiedBlobWaitsForAllManifests)
 }

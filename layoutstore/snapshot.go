@@ -94,9 +94,9 @@ func (s *Snapshot) At(path string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", path, ErrRepositoryUnknown)
 }
 
-// Repositories returns at most n names after the name after, in byte order. If n is negative, it
-// returns all of them. If after is empty, it begins with the first name. It also reports if there
-// are more.
+// Repositories returns at most n of the names that follow the name after in byte order. If n is
+// negative, it returns all of them. If after is empty, it begins with the first name. more reports
+// whether it omits any.
 func (s *Snapshot) Repositories(after string, n int) (names []string, more bool) {
 	from := sort.Search(len(s.names), func(i int) bool { return s.names[i] > after })
 	page := s.names[from:]

@@ -76,9 +76,9 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 }
 
 // acceptsMove reports whether to accept a scan during which a file was replaced or its links
-// changed. In a directory, somebody may write to a file all the time, but the other files must be
-// served. In a store, only an import moves files. For a moment, an archive may have neither its old
-// nor its new name, so the result of an earlier scan is served.
+// changed. A directory is accepted after some tries: if a file changes all the time, the other
+// files must be served. In a store, only an import moves files, and an archive may have neither its
+// old nor its new name for a moment. So the result of an earlier scan is served.
 func acceptsMove(moved, store, scanned bool, try int) bool {
 	switch {
 	case !moved:

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// table contains what is needed from the manifests of a repository to serve it: the children of
-// indexes, the sizes of blobs, and the referrers.
+// table contains what serving a repository needs from its manifests: the children of indexes, the
+// sizes of blobs, and the referrers.
 type table struct {
 	children     map[key]*node         // reachable manifests that no index.json names
 	claims       []claim               // sorted by key, then by size
@@ -42,8 +42,8 @@ type finding struct {
 
 func compareClaims(a, b claim) int { return cmp.Or(a.key.compare(b.key), cmp.Compare(a.size, b.size)) }
 
-// orderClaims compares claims for sorting. An optional claim comes after other claims about the
-// same blob with the same size.
+// orderClaims compares claims for sorting. Of the claims with the same blob and size, the optional
+// ones come last.
 func orderClaims(a, b claim) int {
 	needs := func(c claim) int {
 		if c.optional {
@@ -146,7 +146,7 @@ func (b *builder) Blob(t closure.Top) {
 	}
 }
 
-// addChild adds a manifest that an image index names.
+// addChild adds a manifest to which an image index refers.
 func (b *builder) addChild(d Descriptor) {
 	if b.node(d.Digest) != nil {
 		return

@@ -53,7 +53,7 @@ func TestMemoryPerBlobIsLimited(t *testing.T) {
 	runtime.KeepAlive(built)
 }
 
-// A check opens each manifest only once, even if many other manifests name it.
+// A check opens each manifest only once, even if many indexes refer to it.
 func TestCheckReadsManifestsOnce(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")

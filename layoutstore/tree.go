@@ -50,10 +50,10 @@ type Options struct {
 	// Settle is how long an archive must be unchanged before it is read. At the first scan, complete
 	// archives are read at once.
 	Settle time.Duration
-	// VerifyKey is the key that must have signed the inventories. Only content listed in them is
-	// served. If a source has no signed inventory, [Open] fails; later, this is a problem. In a
-	// store, the inventories are those that imports recorded. If VerifyKey is nil, everything is
-	// served.
+	// VerifyKey is the key that must have signed the inventories. Only content in these inventories
+	// is served. If a source has no signed inventory, [Open] fails, and later scans report a
+	// problem. In a store, the inventories are those that imports recorded. If VerifyKey is nil,
+	// everything is served.
 	VerifyKey *inventory.VerifyKey
 	// IgnoreInventory ignores the inventories of sources. VerifyKey must then be nil.
 	IgnoreInventory bool
@@ -153,7 +153,8 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	return t, nil
 }
 
-// openSources prepares the sources in options. It reuses those in old, even if missing now.
+// openSources prepares the sources in options. It reuses the sources in old, even those that no
+// longer exist.
 func openSources(options Options, old []*source) ([]*source, error) {
 	var sources []*source
 	for _, path := range options.Sources {
@@ -200,8 +201,8 @@ func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error)
 func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
 // SaveCaches writes the cached indexes of archives, and queued records of the quarantine. Once a
-// day, it removes unused indexes. This helps only later processes, so call it when this process is
-// idle. With WriteIndexes, it fails if an index cannot be written into a bucket.
+// day, it removes unused indexes. Only later processes need them, so call SaveCaches when this
+// process is idle. With WriteIndexes, it fails if an index cannot be written into a bucket.
 func (t *Tree) SaveCaches(ctx context.Context) error {
 	t.quarantine.syncRecords()
 	if t.beginScan(ctx) != nil {

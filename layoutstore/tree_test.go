@@ -32,8 +32,8 @@ func openWith(t *testing.T, o layoutstore.Options) *layoutstore.Tree {
 	return tree
 }
 
-// put writes a layout at path below dir, with an image for each tag. It returns the digests by tag.
-// Images with different seeds have different content.
+// put writes a layout at path below dir, with one image per tag. It returns the digests by tag.
+// Different seeds give different images.
 func put(t *testing.T, dir, path, seed string, tags ...string) map[string]digest.Digest {
 	t.Helper()
 	l := layouttest.New(t, dir).Layout(path)
@@ -80,7 +80,7 @@ func repository(t *testing.T, tree *layoutstore.Tree, name string) *layoutstore.
 	return r
 }
 
-// problems checks a tree, and returns its problems of one kind.
+// problems checks a tree, and returns its problems of the given kind.
 func problems(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind) []layoutstore.Problem {
 	t.Helper()
 	s := tree.Snapshot()

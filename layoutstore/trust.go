@@ -81,9 +81,9 @@ func (p *indexedLayout) signedEntries(all []IndexEntry) []IndexEntry {
 	return signed
 }
 
-// signedOnly returns a copy of a layout without unsigned descriptors and tags. It also returns the
-// problem that reports them, or nil. If only the tag of a manifest is unsigned, the manifest is
-// still served by digest. The layout is nil if nothing in its repository is signed.
+// signedOnly returns a copy of a layout without unsigned descriptors and tags. It also returns a
+// problem that reports the unsigned ones, or nil. If only the tag of a manifest is unsigned, the
+// manifest is still served by digest. The layout is nil if nothing in its repository is signed.
 func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	signed := *l
 	signed.trust = t

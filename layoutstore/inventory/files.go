@@ -62,10 +62,10 @@ func Archives(files []File) (archives []*Archive, others []File) {
 	return archives, others
 }
 
-// CheckFiles compares the listed files with the files in a directory. present are the directory's
-// archives, chunks, indexes, and other files that are listed. CheckFiles does not compare content.
-// An archive may be joined, or split into different chunks. If the inventory lists no files,
-// CheckFiles returns no problems.
+// CheckFiles compares the listed files with the files in a directory. present contains the
+// archives, chunks and indexes in the directory, and those other files that the inventory lists.
+// CheckFiles does not compare content. An archive may be joined, or split into different chunks. If
+// the inventory lists no files, CheckFiles returns no problems.
 //
 // A missing file is problem.Incomplete, a file of another size is problem.Damaged, and a file that
 // is not listed is a harmless problem.Limited.
@@ -73,7 +73,7 @@ func (i *Inventory) CheckFiles(dir string, present []File) []problem.Problem {
 	return i.checkFiles(dir, present, func(string) bool { return true })
 }
 
-// CheckArchive is like [Inventory.CheckFiles], but checks only one archive in the directory.
+// CheckArchive is like [Inventory.CheckFiles], but checks only the archive with the given name.
 func (i *Inventory) CheckArchive(dir, name string, present []File) []problem.Problem {
 	return i.checkFiles(dir, present, func(archive string) bool { return archive == name })
 }
@@ -186,8 +186,8 @@ func (c *fileCheck) chunks(want, have *Archive) {
 	}
 }
 
-// cutAgain reports an archive that was split again, into different chunks of a wrong total size. It
-// names no chunk, because it cannot know which chunk is wrong.
+// cutAgain reports an archive that was split again, into different chunks of a wrong total size.
+// The problem names no chunk, because any of them may be wrong.
 func (c *fileCheck) cutAgain(want, have *Archive) {
 	if have.Size < want.Size {
 		c.add(problem.Incomplete, want.Name, nil, "only %d of %d bytes are here, in different chunks than %s lists: copy the missing chunks, or all chunks again", have.Size, want.Size, Name)
@@ -223,7 +223,7 @@ func itOrThem(chunks []string) string {
 }
 
 // others compares the files that are not archives. Checksum files may be missing, because the
-// inventory itself contains the checksums.
+// inventory contains the checksums.
 func (c *fileCheck) others(want, have []File) {
 	sizes := map[string]int64{}
 	for _, f := range have {

@@ -86,7 +86,8 @@ func TestIDDependsOnlyOnContent(t *testing.T) {
 	}
 }
 
-// If a tag is added twice, it gets the last manifest. The earlier manifest is listed as untagged.
+// If a tag is added twice, the last manifest gets the tag. The earlier manifest is listed as
+// untagged.
 func TestBuilderKeepsReplacedManifests(t *testing.T) {
 	var b inventory.Builder
 	b.AddTag("app", "v1", blob("old"))

@@ -74,7 +74,7 @@ func parse(data []byte) (*Inventory, error) {
 }
 
 // IsInventory reports whether data that Parse refused is a malformed inventory with a known format
-// version. If not, it may be the bundle.json of another program.
+// version. If not, data may be a bundle.json that a different program wrote.
 func IsInventory(data []byte) bool {
 	if !bytes.Contains(data, []byte(`"formatVersion"`)) {
 		return false

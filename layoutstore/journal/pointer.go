@@ -25,9 +25,9 @@ import (
 // generation has its own prefix below it.
 const GenerationsDir = Dir + "/generations/"
 
-// Pointer is the only object that changes in a store in a bucket. It names the generation that
-// readers see. A writer replaces it only on condition that it has not changed since the writer read
-// it. If two writers do so at the same time, one of them fails, so no change is lost.
+// Pointer is the only object that changes in a store in a bucket. It refers to the generation that
+// readers see. A writer replaces it only if no other writer has replaced it meanwhile. If two
+// writers try at the same time, one of them fails, so no change is lost.
 type Pointer struct {
 	Format     int    `json:"format"`
 	Generation uint64 `json:"generation"`
@@ -95,8 +95,8 @@ func BlobKey(d digest.Digest, epoch uint32) string {
 }
 
 // ReadPointer reads the pointer of a store in a bucket. It fails with ErrNotStore if there is no
-// pointer, or if the place contains a copy of a store in a directory. It also fails if the pointer
-// is malformed or of a later version. Other errors come from the bucket.
+// pointer, or if the place contains files that were copied from a store in a directory. It also
+// fails if the pointer is malformed or of a later version. Other errors come from the bucket.
 func ReadPointer(ctx context.Context, b bucket.Reader) (Pointer, error) {
 	data, o, err := readObject(ctx, b, StateFile, maxPointer)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -120,8 +120,8 @@ func ReadPointer(ctx context.Context, b bucket.Reader) (Pointer, error) {
 const maxPointer = 1 << 20
 
 // Write replaces the pointer old, or writes the first pointer if old is nil. It returns the pointer
-// with its new ETag. If another writer was faster, Write fails with bucket.ErrChanged. Other errors
-// come from the bucket.
+// with its new ETag. If another writer has written the pointer meanwhile, Write fails with
+// bucket.ErrChanged. Other errors come from the bucket.
 func (p Pointer) Write(ctx context.Context, b bucket.Bucket, old *Pointer) (Pointer, error) {
 	data, err := json.Marshal(p)
 	if err != nil {

@@ -55,11 +55,11 @@ type Packed struct {
 	// Name is the name of the archive before the import.
 	Name       string `json:"name"`
 	Generation uint64 `json:"generation"`
-	// There is set in a journal if the archive was already in the store, because somebody had
-	// copied it there. Readers see such an archive during the import, too.
+	// There is set in a journal if somebody had copied the archive into the store before the
+	// import. Readers see such an archive even during the import.
 	There bool `json:"there,omitempty"`
 	// Retired is the time from which the archive may be removed, after a prune has removed its
-	// tags. Until then, it is served by digest. Retired is nil for any other archive.
+	// tags. Until then, the archive is served by digest. Retired is nil for archives with tags.
 	Retired *time.Time `json:"retired,omitempty"`
 	// Dropped is set while the files of the archive are being removed. Readers do not see such an archive.
 	Dropped bool `json:"dropped,omitempty"`
@@ -79,7 +79,7 @@ const (
 	MaxFile = 1 << 30
 )
 
-// CheckSize fails with ErrTooLong if size is more than MaxFile. what describes the file in the error.
+// CheckSize fails with ErrTooLong if size is more than MaxFile. The error calls the file what.
 func CheckSize(what string, size int64) error {
 	if size > MaxFile {
 		return fmt.Errorf("%s would have %d bytes, more than the limit of %d: %w", what, size, int64(MaxFile), ErrTooLong)

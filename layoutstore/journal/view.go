@@ -15,8 +15,8 @@ type View struct {
 
 // ReadView decides which state of the store at dir readers see. While an import is being published,
 // readers see the state before it, both for unpacked layouts and for archives. An import is visible
-// once its generation is in the state. A journal of this or an earlier generation hides nothing,
-// and only has to be removed. The view is nil if dir is not a store.
+// once its generation is in the state. A journal whose generation is not later than that of the
+// state hides nothing: it is left over. The view is nil if dir is not a store.
 func ReadView(dir string) (*View, error) {
 	s, err := ReadState(dir)
 	if errors.Is(err, ErrNotStore) {
@@ -78,8 +78,9 @@ func (v *View) Hides(archive string) bool {
 // Publishing reports whether an import is being published.
 func (v *View) Publishing() bool { return v != nil && v.journal != nil }
 
-// OldIndex returns where to read the index that the layout at path had before the import that is being
-// published. where is nil if the layout had no index. ok reports whether the import changes the layout.
+// OldIndex returns the place of the index that the layout at path has until the import is
+// published. where is nil if the layout had no index. ok reports whether the import changes the
+// layout.
 func (v *View) OldIndex(path string) (where extent.List, ok bool) {
 	if !v.Publishing() {
 		return nil, false

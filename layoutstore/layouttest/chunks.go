@@ -7,11 +7,12 @@ import (
 	"path/filepath"
 )
 
-// Split splits an archive into chunks beside it, and removes the archive. As in d8 mirror pull, a chunk
-// ends with the first write that reaches limit bytes, and writes have unequal sizes. So every chunk but
-// the last has at least limit bytes, and few have the same size. The last chunk has fewer bytes and may be
-// empty (deckhouse-cli, docs/mirror-bundle-layout.md §4.3 and internal/mirror/chunked/chunk_writer.go). d8
-// writes up to 512 KiB at once; with a small limit, Split writes less.
+// Split splits an archive into chunks beside it, and removes the archive. As in d8 mirror pull, a
+// chunk ends with the first write that reaches limit bytes, and writes have unequal sizes. So every
+// chunk but the last has at least limit bytes, and few have the same size. The last chunk has fewer
+// bytes and may be empty (deckhouse-cli, docs/mirror-bundle-layout.md §4.3 and
+// internal/mirror/chunked/chunk_writer.go). d8 writes up to 512 KiB at once; if limit is small,
+// Split writes less.
 func Split(tb TB, archive string, limit int64) (chunks []string) {
 	tb.Helper()
 	step := min(512<<10, max(limit/2, 1))

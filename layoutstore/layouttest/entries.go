@@ -15,7 +15,7 @@ type Entry struct {
 	tar.Header
 	Body []byte
 	// Patch overwrites bytes in the last block of the header, and then updates the checksum. The
-	// keys are offsets. A patch can make headers that archive/tar refuses to write.
+	// keys are offsets in the block. So Patch can make headers that archive/tar refuses to write.
 	Patch map[int]string
 }
 

@@ -17,7 +17,8 @@ const (
 	MediaTypeDockerLayer        = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
-// Image describes an image or an artifact. Its layers come from Files, Layers and LayerSizes, in this order.
+// Image describes an image or an artifact. Its layers are those of Files, Layers and LayerSizes, in
+// this order.
 type Image struct {
 	// Name makes images different from each other. It is a label in the config, and the seed of the
 	// random content for LayerSizes.
@@ -49,9 +50,9 @@ type Image struct {
 	Algorithm digest.Algorithm
 }
 
-// Image writes the layers, the config and the manifest, but adds nothing to index.json. It returns the
-// descriptor of the manifest, for Tag, Add or the children of an index. The descriptor contains the
-// platform. It does not contain the artifact type, because readers must find that in the manifest.
+// Image writes the layers, the config and the manifest, but adds nothing to index.json. It returns
+// the descriptor of the manifest, for Tag, Add or the children of an index. The descriptor contains
+// the platform, but not the artifact type, because readers must find that type in the manifest.
 func (l *Layout) Image(o Image) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	o.Algorithm = cmp.Or(o.Algorithm, digest.SHA256)

@@ -58,8 +58,9 @@ func ReadFiles(t TB, dir string) map[string]string {
 	return files
 }
 
-// TarOf returns a tar archive of regular files. The arguments are NAME, CONTENT, NAME, CONTENT and so on.
-// The archive has the ustar format, because only that has the same bytes with every version of archive/tar.
+// TarOf returns a tar archive of regular files. The arguments are NAME, CONTENT, NAME, CONTENT and
+// so on. The format is ustar, because only its bytes are the same with every version of
+// archive/tar.
 func TarOf(t TB, files ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -73,7 +74,7 @@ func TarOf(t TB, files ...string) []byte {
 	return b.Bytes()
 }
 
-// Eventually calls ok until it returns true. If that takes more than a minute, Eventually fails the test.
+// Eventually calls ok until ok returns true. After a minute without success, it fails the test.
 func Eventually(t TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
@@ -83,7 +84,7 @@ func Eventually(t TB, what string, ok func() bool) {
 	}
 }
 
-// AwaitLaterTime waits until a file that is written now would get a later modification time than file has.
+// AwaitLaterTime waits until a new file would get a later modification time than file has.
 func AwaitLaterTime(t testing.TB, file string) {
 	t.Helper()
 	modified := func(name string) time.Time {

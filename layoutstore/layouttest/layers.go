@@ -14,8 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layers writes the layers of an image, and returns their descriptors and diff IDs. A diff ID is the
-// digest of the uncompressed tar archive. If a layer is not an archive, it is the digest of the layer.
+// layers writes the layers of an image, and returns their descriptors and diff IDs. A diff ID is
+// the digest of the uncompressed tar archive, or of a layer that is no archive.
 func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	l.tree.tb.Helper()
 	usual := choose(o.Docker, MediaTypeDockerLayer, ocispec.MediaTypeImageLayerGzip)

@@ -96,7 +96,7 @@ func TestLayoutRefusesIllegalPaths(t *testing.T) {
 	for _, path := range []string{"", "..", "../x", "/x", "./x", "x/", "x//y"} {
 		tb := &recorder{}
 		func() {
-			// The Fatalf of a recorder panics, because it must not return.
+			// Fatalf of a recorder panics, because Fatalf must not return.
 			defer func() { _ = recover() }()
 			layouttest.New(tb, t.TempDir()).Layout(path)
 		}()

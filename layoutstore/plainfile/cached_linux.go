@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isLocalType reports whether a file on a file system of this type can be opened without another machine
-// or process. (Source: Linux, fs/open.c and each file system's open; include/uapi/linux/magic.h.)
+// isLocalType reports whether a file system of this type opens files without a further machine or
+// process. (Source: Linux, fs/open.c and each file system's open; include/uapi/linux/magic.h.)
 func isLocalType(kind int64) bool {
 	switch kind {
 	case unix.TMPFS_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC:

@@ -42,8 +42,8 @@ const Missing = "missing"
 // if its value is unknown.
 type Problem struct {
 	Kind Kind `json:"kind"`
-	// Path is the file or directory with the problem, or the one in which content is missing. If it
-	// is an archive, Entry is an entry in it.
+	// Path is the file or directory with the problem, or in which content is missing. If Path is an
+	// archive, Entry is an entry in it.
 	Path  string `json:"path"`
 	Entry string `json:"entry"`
 	// Chunks contains the chunks of the archive in which the content is stored, such as "chunk
