@@ -89,7 +89,7 @@ func (s *storage) begin(ctx context.Context, d digest.Digest) error {
 	}
 	if s.reads.Add(1) > maxReads {
 		s.reads.Add(-1)
-		return fmt.Errorf("%s: %d other reads are under way: %w", d, maxReads, ErrSlow)
+		return fmt.Errorf("%s: %d other reads are in progress: %w", d, maxReads, ErrSlow)
 	}
 	return nil
 }

@@ -255,11 +255,11 @@ func mayBelong(repository, path string) bool {
 func foreignTagProblem(e *entry, owner string) Problem {
 	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.digest()}
 	if owner == "" {
-		p.Reason = fmt.Sprintf("its reference names %s, but the layout has images of several repositories and is not served as exactly one of them: served by digest only; "+
+		p.Reason = fmt.Sprintf("the image's reference contains the repository %s, but the layout contains images of several repositories and is not served under the name of exactly one of them: served by digest only; "+
 			"move each image to a layout of its own, or choose one repository with --root-repository %[1]s", e.common.repository)
 		return p
 	}
-	p.Reason = fmt.Sprintf("its reference names %s, and this is the layout of %s: served by digest only; move the image to a layout of its own", e.common.repository, owner)
+	p.Reason = fmt.Sprintf("the image's reference contains the repository %s, but the layout belongs to %s: served by digest only; move the image to a layout of its own", e.common.repository, owner)
 	return p
 }
 

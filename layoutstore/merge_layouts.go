@@ -43,7 +43,7 @@ func (r *Repository) addTags(p *indexedLayout, owner string, tags map[string]*en
 	for tag, e := range own {
 		if other := tags[tag]; other != nil && other.key != e.key {
 			r.addProblem(p, Problem{Kind: Conflict, Tags: tagList(tag), Digest: e.digest(),
-				Reason: fmt.Sprintf("an earlier source has the tag for %s, which is served by digest only", other.digest())})
+				Reason: fmt.Sprintf("an earlier source has this tag for %s, which is now served by digest only", other.digest())})
 		}
 		tags[tag] = e
 	}

@@ -119,7 +119,7 @@ func (n *naming) addName(sc *scope, name, path string) {
 	have := n.keys[name]
 	if len(have) > 0 && sc.hasKey(have[len(have)-1]) {
 		if last := have[len(have)-1]; last != key {
-			problem(Conflict, fmt.Sprintf("below another root, %s has this name and is served", lastPlace(n.layouts[last])))
+			problem(Conflict, fmt.Sprintf("below a different root, %s has the same name, and is served instead", lastPlace(n.layouts[last])))
 		}
 		return
 	}

@@ -281,7 +281,7 @@ func (q *quarantine) problems() []Problem {
 	defer q.mu.Unlock()
 	for name, err := range q.unread {
 		all = append(all, Problem{Kind: Limited, Path: filepath.Join(q.records.dir, name),
-			Reason: fmt.Sprintf("the record of a quarantined blob cannot be read (%v): the blob stays refused while its file is unchanged; when a scrub has read everything, remove the record", err)})
+			Reason: fmt.Sprintf("the record of a quarantined blob cannot be read (%v): the blob is refused until its file changes; after a complete pass of a scrub, remove the record", err)})
 	}
 	return all
 }

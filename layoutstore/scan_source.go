@@ -238,7 +238,7 @@ func (s *source) emptyState(state string, cause error, p Problem, dirs ...string
 
 // missingState returns the state of a source that no longer exists.
 func (s *source) missingState(err error) sourceState {
-	return s.emptyState("missing", err, Problem{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"})
+	return s.emptyState("missing", err, Problem{Kind: Incomplete, Path: s.path, Reason: "the source no longer exists: its repositories are not served"})
 }
 
 // failingState returns a source's last state, with the problem that it cannot be scanned now.

@@ -119,7 +119,7 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 		p.Tags, p.Digest = tagList(first.tag), first.digest()
 	}
 	if n := len(refused) - 1; n > 0 {
-		p.Reason += fmt.Sprintf(" (and %d more of this layout)", n)
+		p.Reason += fmt.Sprintf(" (and %d more descriptors in this layout)", n)
 	}
 	if r == nil {
 		return nil, &p

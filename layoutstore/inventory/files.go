@@ -133,13 +133,13 @@ func (c *fileCheck) archive(want, have *Archive) {
 		if want.isChunked() {
 			what = "all its chunks are missing"
 		}
-		c.add(problem.Incomplete, want.Name, nil, "%s, with %d bytes: copy it again", what, want.Size)
+		c.add(problem.Incomplete, want.Name, nil, "%s, with %d bytes: copy the archive again", what, want.Size)
 		c.problems[len(c.problems)-1].Err = ErrMissing
 	case have.Size == want.Size && (!want.isChunked() || !have.isChunked()):
 	case want.isChunked() && have.isChunked():
 		c.chunks(want, have)
 	case have.Size < want.Size:
-		c.add(problem.Incomplete, want.Name, nil, "only %d of %d bytes are here: copy the rest", have.Size, want.Size)
+		c.add(problem.Incomplete, want.Name, nil, "only %d of %d bytes are present: copy the rest", have.Size, want.Size)
 	case have.Size > want.Size:
 		c.add(problem.Damaged, want.Name, nil, "it has %d bytes, but %s lists %d: copy it again", have.Size, Name, want.Size)
 	}
@@ -190,7 +190,7 @@ func (c *fileCheck) chunks(want, have *Archive) {
 // The problem names no chunk, because any of them may be wrong.
 func (c *fileCheck) cutAgain(want, have *Archive) {
 	if have.Size < want.Size {
-		c.add(problem.Incomplete, want.Name, nil, "only %d of %d bytes are here, in different chunks than %s lists: copy the missing chunks, or all chunks again", have.Size, want.Size, Name)
+		c.add(problem.Incomplete, want.Name, nil, "only %d of %d bytes are present, in different chunks than %s lists: copy the missing chunks, or all chunks again", have.Size, want.Size, Name)
 		return
 	}
 	c.add(problem.Damaged, want.Name, nil, "it has %d bytes, in different chunks than %s lists, and should have %d bytes: copy all chunks again", have.Size, Name, want.Size)

@@ -250,7 +250,7 @@ func (i *Inventory) checkRepository(r Repository) error {
 // checkListed checks that a manifest is listed among the blobs.
 func (i *Inventory) checkListed(m Blob) error {
 	if size, ok := i.Blob(m.Digest); !ok || size != m.Size {
-		return fmt.Errorf("%.100s with %d bytes is not among the blobs", m.Digest, m.Size)
+		return fmt.Errorf("the manifest %.100s with %d bytes is not among the blobs", m.Digest, m.Size)
 	}
 	return nil
 }
