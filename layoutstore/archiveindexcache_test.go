@@ -157,7 +157,7 @@ func TestUnwritableCacheServesTheSameContent(t *testing.T) {
 	}
 }
 
-// A refresh notices an archive that replaces another archive with the same name, size and time.
+// A refresh notices that an archive was replaced by one with the same name, size and time.
 func TestArchiveChangedWithSameSizeAndTime(t *testing.T) {
 	one, two := buildUsual(t, "one"), buildUsual(t, "two")
 	for how, replace := range map[string]func(archive string, data []byte){

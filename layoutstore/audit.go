@@ -48,7 +48,7 @@ type Findings struct {
 	// NonDistributable receives missing layers whose media type allows this. They are not problems,
 	// but clients must get such layers from elsewhere.
 	NonDistributable func(Problem)
-	Blob             func(Stored) // receives each copy of a blob, unless its size is wrong
+	Blob             func(Stored) // receives each copy of a blob, unless the size of the copy is wrong
 }
 
 // need describes content to which manifests or indexes refer, and its copies.

@@ -52,8 +52,8 @@ func (a *Audit) IsHarmless(p Problem) bool {
 	return p.Path != path || p.Entry != entry
 }
 
-// auditManifest reports the problems of a manifest, except those of single copies. The error is the
-// cause of ctx.
+// auditManifest reports the problems of a manifest, but not those of a single copy. The error is
+// the cause of ctx.
 func (a *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	n := a.need[m.Digest]
 	var refused *ProblemError
@@ -141,7 +141,7 @@ func (a *Audit) reportMissing(ctx context.Context, d digest.Digest, optional boo
 			p.Chunks, p.Suspects = missing.Chunks, missing.Suspects
 			a.report(p)
 			return nil
-		case err != nil && !errors.Is(err, fs.ErrNotExist): // err is nil if the content was written after the listing
+		case err != nil && !errors.Is(err, fs.ErrNotExist): // err is nil if a program wrote the content after the listing
 			at, kind, reason = l, Damaged, err.Error()
 		}
 	}

@@ -208,7 +208,7 @@ func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim
 		case ok:
 			needed := len(claims) > 0 && !claims[0].optional
 			if errors.As(worst, new(*ProblemError)) || !needed && missing.Kind == Incomplete {
-				continue // a damaged copy was already found, or nothing needs the blob
+				continue // keep an earlier problem, and report none if nothing needs the blob
 			}
 			worst = refuse(missing, p.where().blob(d), ErrBlobUnknown)
 		case errors.Is(err, fs.ErrNotExist):

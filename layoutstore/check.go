@@ -139,13 +139,13 @@ func (r *Repository) noteRefusal(ctx context.Context, err error) {
 }
 
 // hasProblemOf reports whether the repository has a problem about d. Clients can trigger many
-// calls, so hasProblemOf does not read files of other quarantined blobs.
+// calls, so hasProblemOf reads no files of quarantined blobs other than d.
 func (r *Repository) hasProblemOf(ctx context.Context, d digest.Digest) bool {
 	return slices.ContainsFunc(r.problemsOfContent(), func(p Problem) bool { return p.Digest == d }) ||
 		slices.ContainsFunc(r.layouts, func(p *indexedLayout) bool { _, ok, _ := r.quarantineProblem(ctx, p, d); return ok })
 }
 
-// namedBy returns the last layout whose index names n. It returns nil if there is none.
+// namedBy returns the last layout whose index contains n. It returns nil if there is none.
 func (r *Repository) namedBy(n *node) *indexedLayout {
 	for _, p := range slices.Backward(r.layouts) {
 		if p.index.names(n.digest()) {

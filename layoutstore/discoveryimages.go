@@ -12,7 +12,7 @@ import (
 // makes their content on demand, from the name alone.
 type discoveryImages []discoveryBlob
 
-// discoveryBlob is a blob of the discovery image with this name: the manifest, config or layer.
+// discoveryBlob is the manifest, the config or the layer of the discovery image called name.
 type discoveryBlob struct {
 	key  key
 	name string

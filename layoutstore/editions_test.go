@@ -77,12 +77,12 @@ func TestEditionSplit(t *testing.T) {
 		want     []string
 		aliases  []string
 	}{
-		"the root that references elect": {ee, !old, layoutstore.Options{}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse")), besideNames("deckhouse/ee")},
+		"the elected root":               {ee, !old, layoutstore.Options{}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse")), besideNames("deckhouse/ee")},
 		"a bundle of an older tool":      {ee, old, layoutstore.Options{}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse")), besideNames("deckhouse/ee")},
 		"no split":                       {ee, !old, layoutstore.Options{NoEditionSplit: true}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse/ee")), nil},
 		"an edition in an explicit root": {ee, !old, layoutstore.Options{Roots: []string{"a/b/se-plus"}}, sorted(belowNames("a/b/se-plus"), besideNames("a/b")), besideNames("a/b/se-plus")},
 		"no edition":                     {ee, !old, layoutstore.Options{Roots: []string{"system/deckhouse"}}, sorted(belowNames("system/deckhouse"), besideNames("system/deckhouse")), nil},
-		"the edition is the whole root":  {ee, !old, layoutstore.Options{Roots: []string{"ee"}}, sorted(belowNames("ee"), besideNames("ee")), nil},
+		"the root is only the edition":   {ee, !old, layoutstore.Options{Roots: []string{"ee"}}, sorted(belowNames("ee"), besideNames("ee")), nil},
 		"two editions": {ee, !old, layoutstore.Options{Roots: []string{"deckhouse/ee", "deckhouse/fe"}},
 			sorted(belowNames("deckhouse/ee"), belowNames("deckhouse/fe"), besideNames("deckhouse")), append(besideNames("deckhouse/ee"), besideNames("deckhouse/fe")...)},
 		"the elected root and an explicit root": {ee, !old, layoutstore.Options{Roots: []string{layoutstore.AutoRoot, "mirror"}},
@@ -266,7 +266,7 @@ func TestImagesOfSeveralRepositoriesInOneLayout(t *testing.T) {
 	}{
 		"one repository matches the path": {"app", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0"}, []string{""},
 			[]string{"app:1.0 registry.example/app:1.0"}, 2},
-		"one matches, other order": {"app", []string{"registry.example/db:1.0", "registry.example/app:1.0"}, []string{""},
+		"one matches, in a different order": {"app", []string{"registry.example/db:1.0", "registry.example/app:1.0"}, []string{""},
 			[]string{"app:1.0 registry.example/app:1.0"}, 1},
 		"one matches below a root": {"team/app", []string{"registry.example/x/team/app:1", "registry.example/x/team/db:2"}, nil,
 			[]string{"x/team/app:1 registry.example/x/team/app:1"}, 1},

@@ -196,13 +196,13 @@ var needsQuarantine = map[string]bool{"Problems": true, "QuarantineProblem": tru
 func TestEndedContextIsNotDamage(t *testing.T) {
 	broken := problem.Problem{Kind: Damaged, Reason: "a problem of the content"}
 	ways := map[string]*endingVolume{
-		"before the call":                  nil,
-		"while it locates: not found":      {err: fs.ErrNotExist},
-		"while it locates: I/O error":      {err: syscall.EIO},
-		"while it locates: problem":        {err: &problem.Error{Problem: broken}},
-		"while it opens: not found":        {err: fs.ErrNotExist, opened: true},
-		"while it opens: I/O error":        {err: syscall.EIO, opened: true},
-		"while it opens: the file changed": {err: extent.ErrStale, opened: true},
+		"before the call":               nil,
+		"during Locate: not found":      {err: fs.ErrNotExist},
+		"during Locate: I/O error":      {err: syscall.EIO},
+		"during Locate: problem":        {err: &problem.Error{Problem: broken}},
+		"during Open: not found":        {err: fs.ErrNotExist, opened: true},
+		"during Open: I/O error":        {err: syscall.EIO, opened: true},
+		"during Open: the file changed": {err: extent.ErrStale, opened: true},
 	}
 	for kind, source := range endingSources(t) {
 		// If no blob is quarantined, no manifest has been read yet.

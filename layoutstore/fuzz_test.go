@@ -27,7 +27,7 @@ func FuzzQuarantineRecord(f *testing.F) {
 			t.Fatalf("got %d readable and %d unreadable records and error %v, want 1 record altogether and no error", len(found), len(unread), err)
 		}
 		if len(found) == 1 && len(reason) < 1000 && found[0] != v {
-			t.Errorf("wrote the record %+v, read back %+v, want the same", v, found[0])
+			t.Errorf("readAll after a write of %+v = %+v, want the same record", v, found[0])
 		}
 		if err := durable.WriteFile(filepath.Join(dir, v.name()), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -37,7 +37,7 @@ func FuzzQuarantineRecord(f *testing.F) {
 			t.Fatalf("got %d readable and %d unreadable records and error %v, want 1 record altogether and no error", len(found), len(unread), err)
 		}
 		if len(found) == 1 && found[0].name() != v.name() {
-			t.Errorf("overwrote the record %+v, read back %+v, want a record of the same name or an error", v, found[0])
+			t.Errorf("readAll after the file of %+v was overwritten = %+v, want a record with the same name", v, found[0])
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// assemble makes a snapshot from the states of the sources. It reuses the repositories of the old
+// assemble makes a snapshot from the states of the sources. It reuses those repositories of the old
 // snapshot whose layouts and discovery tags are unchanged.
 func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot) *Snapshot {
 	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}, quarantine: t.quarantine}

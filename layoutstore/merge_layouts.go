@@ -53,8 +53,8 @@ func (r *Repository) addTags(p *indexedLayout, owner string, tags map[string]*en
 	return all
 }
 
-// addDiscoveryTags adds discovery tags, unless there is a real tag with the same name. It returns
-// the descriptors of the discovery images.
+// addDiscoveryTags adds each discovery tag, unless there is a real tag with the same name. It
+// returns the descriptors of the discovery images.
 func (r *Repository) addDiscoveryTags(discovered []string, tags map[string]*entry) (all []*entry) {
 	var c common
 	for _, name := range discovered {

@@ -101,7 +101,7 @@ func downloadBlob(t *testing.T, repo *layoutstore.Repository, d digest.Digest) s
 	return fmt.Sprint(d, " ", len(data))
 }
 
-// A bundle gives the same tree from a bucket as from a directory, even if each archive is a source.
+// A bundle gives the same tree in a bucket as in a directory, even if a source is only one archive.
 func TestBundleInABucket(t *testing.T) {
 	dir := bundle(t)
 	s := buckettest.Start(t)

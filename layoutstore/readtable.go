@@ -78,7 +78,7 @@ func (r *Repository) readTableOrBlob(ctx context.Context, d digest.Digest) (*tab
 		all <- result{t, err}
 	}()
 	var last *builder
-	from := 0 // number of claims in last that were already searched
+	from := 0 // number of claims in last that findBlob has already searched
 	for {
 		b, changed := r.unfinished.get()
 		if b != nil {

@@ -39,8 +39,8 @@ type source struct {
 	cache   volume.Cache
 	settle  time.Duration
 	key     *inventory.VerifyKey
-	opened  func(fs.FileInfo) // called for each file that is read
-	unread  func(fs.FileInfo) // called for each chunk that is not read
+	opened  func(fs.FileInfo) // called for each file that a scan reads
+	unread  func(fs.FileInfo) // called for each chunk that a scan does not read
 	bucket  bucket.Reader     // nil for a source in the file system
 	objects *volume.Objects   // objects in the bucket, unless it contains a store
 	archive string            // name of the archive in a bucket that is the source, or empty

@@ -12,8 +12,8 @@ import (
 const (
 	storePause = 20 * time.Millisecond // pause before a scan is repeated
 	storeTries = 50                    // number of rejected scans after which the old state is kept
-	quietTries = 10                    // after so many scans, a scan is accepted although files came or went
-	movedTries = 3                     // after so many scans, a scan of a directory is accepted although files changed
+	quietTries = 10                    // number of scans after which one is accepted although files came or went
+	movedTries = 3                     // number of scans of a directory after which one is accepted although files changed
 )
 
 // publicationState is the state of a publication by an import or a pull.

@@ -197,7 +197,7 @@ func (b *builder) checkDescriptors(m *closure.Manifest) {
 		b.reportMismatches(m)
 	}
 	for _, t := range n.types() {
-		if !slices.Contains(f.types, t) { // an index.json names the manifest as a blob
+		if !slices.Contains(f.types, t) { // an index.json lists the manifest as a blob
 			f.types = append(f.types, t)
 		}
 	}

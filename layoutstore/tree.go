@@ -123,7 +123,7 @@ type Tree struct {
 	options  Options
 	cache    *manifestCache
 	snapshot atomic.Pointer[Snapshot]
-	// quarantine is shared by all snapshots, because it is about files.
+	// quarantine is shared by all snapshots, because it refers to files.
 	quarantine *quarantine
 	storage    *storage
 

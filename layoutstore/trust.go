@@ -114,7 +114,7 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 		return &signed, nil
 	}
 	p := l.where().problem(Problem{Kind: Limited, Layout: l.path, Repository: l.path, Reason: "no signed inventory lists it: it is not served"})
-	if len(refused) > 0 { // if nothing was refused, the layout is empty
+	if len(refused) > 0 { // if no entry was refused, the layout is empty
 		first := l.index.entries[refused[0]]
 		p.Tags, p.Digest = tagList(first.tag), first.digest()
 	}
@@ -127,8 +127,8 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	return &signed, &p
 }
 
-// filtered is the result of signedOnly for a layout. Scans reuse it, so that an unchanged layout is
-// the same pointer after each scan.
+// filtered is the result of signedOnly for a layout. Scans reuse it, so that an unchanged layout
+// keeps the same pointer.
 type filtered struct {
 	trust   *trust
 	signed  *indexedLayout // nil if nothing in its repository is signed

@@ -17,11 +17,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// child names the environment variable that marks the child process in which a test runs.
+// child is an environment variable that marks the child process in which a test runs.
 const child = "LAYOUTPROXY_TEST_CHILD"
 
-// apart reports whether this process should run the test. The first process starts a child process
-// that runs it. File modes limit what the child may read, even if root runs the tests.
+// apart reports whether this process should run the test. In the first process, it runs the test in
+// a child process and returns false. File modes limit the child even if root runs the tests.
 func apart(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(child) != "" {

@@ -151,10 +151,10 @@ type SignatureError struct {
 
 func (e *SignatureError) Error() string { return e.Path + ": " + e.Reason }
 
-// Verified verifies the signature of an inventory, and parses the inventory. data is nil if the
-// inventory is missing, and signature is nil if its signature is missing. path is the path of the
-// inventory, for errors. The error is a *SignatureError, or ErrFormat if the signature is valid but
-// the inventory is not.
+// Verified verifies the signature of an inventory, and parses the inventory. Pass nil for data if
+// the inventory is missing, and nil for signature if the signature is missing. path is the path of
+// the inventory, for errors. The error is a *SignatureError, or ErrFormat if the signature is valid
+// but the inventory is not.
 func (k *VerifyKey) Verified(path string, data, signature []byte) (*Inventory, error) {
 	refuse := func(why Refusal, format string, args ...any) (*Inventory, error) {
 		return nil, &SignatureError{path, why, fmt.Sprintf(format, args...)}

@@ -146,8 +146,8 @@ func layoutOf(file string) string {
 	return path.Dir(file)
 }
 
-// isWanted reports whether to pack a file or directory. A file must belong to one of the layouts. A
-// directory must lead to one, or contain its blobs.
+// isWanted reports whether to pack a file or directory. A file must belong to a wanted layout. A
+// directory must lead to a wanted layout or contain its blobs.
 func (p *packer) isWanted(rel string, dir bool) bool {
 	if p.Layouts == nil {
 		return true
