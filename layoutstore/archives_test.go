@@ -175,7 +175,8 @@ func allProblems(t *testing.T, tree *layoutstore.Tree) []layoutstore.Problem {
 	return problemsOf(s)
 }
 
-// wantProblem checks that there is a problem of this kind in archive whose text contains reason.
+// wantProblem checks that archive has a problem of this kind, and that the text reason is part of
+// it.
 func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, archive, reason string) {
 	t.Helper()
 	found := problemsOf(tree.Snapshot())

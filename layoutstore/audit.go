@@ -14,7 +14,7 @@ import (
 )
 
 // Audit is the result of comparing a repository's graph with its layouts. An audit checks that all
-// content is present, that its size is right, and that manifests match their digests. The caller
+// content is present and has the right size, and that manifests match their digests. The caller
 // checks the digests of blobs.
 type Audit struct {
 	Graph    *closure.Graph

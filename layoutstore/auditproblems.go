@@ -27,8 +27,8 @@ func (a *Audit) HasRead(l Layout, d digest.Digest) bool {
 	return ok
 }
 
-// ServedCopy returns the layout whose copy of d is served, and the size of the copy in bytes. This
-// is the last layout with a copy of an accepted size. ok is false if there is none.
+// ServedCopy returns the layout whose copy of d is served, and the size of the copy in bytes. The
+// layout is the last one with a copy of an accepted size. ok is false if there is none.
 func (a *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 	n := a.need[d]
 	if n == nil || len(n.layouts) == 0 {

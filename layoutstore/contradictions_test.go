@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A manifest may contradict itself or its descriptor. It is then listed, but never served: neither
-// by tag nor by digest, neither as a manifest nor as a blob. This does not depend on whether all
+// A manifest may contradict itself or its descriptor. Its tag is then listed, but the manifest is
+// never served, by tag or by digest, as a manifest or as a blob. It makes no difference whether all
 // manifests were read.
 func TestContradictionsAreRefused(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())

@@ -127,8 +127,8 @@ func TestNoAliasesWithoutEditionSplit(t *testing.T) {
 	}
 }
 
-// Sources may have different roots. So a repository name from one source may be an alias in
-// another.
+// Sources may have different roots. So the name of a repository in one source may be an alias in a
+// different source.
 func TestEditionSplitOfSeveralSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	put(t, one, "installer", "one", "latest")

@@ -21,8 +21,8 @@ import (
 )
 
 // endingVolume ends a context while it locates a blob or opens a located blob, and then returns an
-// error. If the context had not ended, the error would be about the blob. This is what volumes on
-// network file systems do.
+// error. If the context had not ended, the error would be about the blob. Volumes on network file
+// systems do the same.
 type endingVolume struct {
 	volume.Volume
 	end    func()
