@@ -175,8 +175,7 @@ func allProblems(t *testing.T, tree *layoutstore.Tree) []layoutstore.Problem {
 	return problemsOf(s)
 }
 
-// wantProblem checks that archive has a problem of this kind, and that the text reason is part of
-// it.
+// wantProblem checks that archive has a problem of this kind whose reason contains the text reason.
 func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, archive, reason string) {
 	t.Helper()
 	found := problemsOf(tree.Snapshot())

@@ -199,7 +199,7 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note not
 			note(p, d, nil)
 			return body, nil
 		case ok:
-			if worst.Problem.Path == "" { // keep the problem of a damaged copy in another layout
+			if worst.Problem.Path == "" { // do not replace the problem of a damaged copy in a different layout
 				worst = refuse(missing, p.where().blob(d), ErrManifestUnknown)
 			}
 		case errors.As(err, &refusal):

@@ -70,7 +70,7 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		keys := n.keys[name]
 		key := strings.Join(keys, "+")
 		if have, made := tags[key]; made && !slices.Equal(have, discovered[name]) {
-			key += "@" + name // another name of the same layouts has different discovery tags
+			key += "@" + name // a different name of the same layouts has different discovery tags
 		}
 		if n.snapshot.byPath[key] == nil {
 			tags[key] = discovered[name]

@@ -179,9 +179,9 @@ func (n *naming) electedOf(p *indexedLayout) string {
 }
 
 // findOwner returns the owner of a root layout: the repository whose tags are served. named are the
-// repositories in the layout's references. If exactly one of them is a name of the layout, it is
-// the owner. If none is, but named contains the elected root, that root is the owner. Otherwise
-// there is no owner, and the result is "".
+// repositories in the layout's references. If the layout is served under exactly one of these
+// names, that name is the owner. If it is served under none, but named contains the elected root,
+// that root is the owner. Otherwise there is no owner, and the result is "".
 func findOwner(named []string, isName func(string) bool, elected string) string {
 	found := slices.DeleteFunc(slices.Clone(named), func(name string) bool { return !isName(name) })
 	switch {

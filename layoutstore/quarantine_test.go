@@ -60,8 +60,8 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 	return p
 }
 
-// A scrub that finds a damaged blob opens no files of other quarantined blobs, and nor does a
-// request for a quarantined blob. The problem is still the same as in the complete list.
+// A scrub that finds a damaged blob opens no files of other quarantined blobs. Nor does a request
+// for a quarantined blob. Still, its problem is the same as in the complete list.
 func TestQuarantineReadsOnlyOneCopy(t *testing.T) {
 	tree, layers, opened := openCounting(t, 50)
 	repo, err := tree.Snapshot().At("app")
@@ -112,7 +112,8 @@ func TestQuarantineListsAtMost1000Problems(t *testing.T) {
 	}
 }
 
-// BenchmarkQuarantine quarantines blobs. Four times as many must take at most 4.4 times as long.
+// BenchmarkQuarantine quarantines blobs. Four times as many blobs must take at most 4.4 times as
+// long.
 func BenchmarkQuarantine(b *testing.B) {
 	for _, n := range []int{1000, 4000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

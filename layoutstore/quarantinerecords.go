@@ -139,7 +139,7 @@ func (r *records) readAll() (found []record, unread map[string]error, err error)
 		}
 		v, err := r.readRecord(e)
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // another process has removed the record
+		case errors.Is(err, fs.ErrNotExist): // a different process has removed the record
 		case err != nil:
 			unread[e.Name()] = err
 		default:

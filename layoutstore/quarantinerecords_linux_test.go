@@ -174,8 +174,8 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 	}
 }
 
-// Two servers share a quarantine. If a server removes its record of an older state of the file, the
-// other server's record of the newer state remains.
+// Two servers share a quarantine. If one of them removes its record of an older state of the file,
+// the record of the newer state remains.
 func TestSharedQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	other := q

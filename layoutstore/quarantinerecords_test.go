@@ -234,7 +234,6 @@ func TestUnwritableRecordsDirectory(t *testing.T) {
 	}
 }
 
-// missingFile is a file that cannot be opened.
 type missingFile struct{}
 
 func (missingFile) Open(context.Context) (*os.File, error) { return nil, fs.ErrPermission }

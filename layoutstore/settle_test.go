@@ -97,7 +97,8 @@ func TestArchiveIsNotServedWhileItIsWritten(t *testing.T) {
 	wantAll(t, tree, contentOf(t, second))
 }
 
-// rescanUntil rescans until the archive has a state. Until then, nothing in it may be served.
+// rescanUntil rescans until the archive has this state. Until then, nothing in the archive may be
+// served.
 func rescanUntil(t *testing.T, tree *layoutstore.Tree, archive, state string, have content) {
 	t.Helper()
 	for t.Context().Err() == nil {

@@ -71,7 +71,7 @@ type File struct {
 type Repository struct {
 	Path string `json:"path"`
 	Tags []Tag  `json:"tags"` // all tags except discovery tags
-	// Untagged are the manifests that an index names without a tag.
+	// Untagged are the manifests that an index contains without a tag.
 	Untagged []Blob `json:"untagged,omitempty"`
 }
 

@@ -50,7 +50,6 @@ func TestReadJournal(t *testing.T) {
 	}
 }
 
-// readBack reads the old and new bytes of all indexes of a journal.
 func readBack(t testing.TB, j *journal.Journal) (all []journal.IndexChange) {
 	t.Helper()
 	for _, c := range j.Indexes {

@@ -15,7 +15,8 @@ import (
 )
 
 // layers writes the layers of an image, and returns their descriptors and diff IDs. A diff ID is
-// the digest of the uncompressed tar archive, or of a layer that is no archive.
+// the digest of the uncompressed tar archive. If the layer is not an archive, its diff ID is its
+// own digest.
 func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	l.tree.tb.Helper()
 	usual := choose(o.Docker, MediaTypeDockerLayer, ocispec.MediaTypeImageLayerGzip)

@@ -95,7 +95,7 @@ func (p Problem) Cause() error {
 	return errors.New(p.Reason)
 }
 
-// maxNamed is how many chunks or tags a text lists one by one.
+// maxNamed is the maximum number of chunks or tags that a text lists one by one.
 const maxNamed = 8
 
 // Chunk returns the chunks to copy again, such as "chunk 0003 and chunk 0004". If Suspects is set,

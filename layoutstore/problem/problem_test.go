@@ -13,7 +13,8 @@ import (
 
 const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// String contains all known fields and nothing else. If the reason names a chunk, the chunk is not repeated.
+// String contains all known fields and nothing else. It does not repeat a chunk that the reason
+// names.
 func TestProblemAsString(t *testing.T) {
 	tags := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
 	for want, p := range map[string]problem.Problem{
