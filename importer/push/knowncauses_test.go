@@ -328,7 +328,7 @@ func TestCausesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(string(targets), -1) {
-		if !slices.Contains([]string{"Afterwards"}, m[1]) && !registries[m[1]] {
+		if !slices.Contains([]string{"After the push"}, m[1]) && !registries[m[1]] {
 			t.Errorf("no test has a response of the registry %s", m[1])
 		}
 	}
