@@ -150,8 +150,8 @@ func (c *content) linkableFile() string {
 	return ""
 }
 
-// planRepairs finds the wrong copies in the store, which are replaced once the content is verified.
-// It returns their number.
+// planRepairs finds the copies of c in the store whose bytes are wrong, and returns their number. They
+// are replaced after the new content has been verified.
 func (p *plan) planRepairs(c *content) (repairs int) {
 	wrong := slices.Clone(c.wrong)
 	for _, e := range c.existing {

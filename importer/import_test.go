@@ -259,7 +259,7 @@ func TestMissingBundle(t *testing.T) {
 	}
 }
 
-// An import into a store of a later format fails, and does not change the store.
+// An import into a store with a newer format fails, and does not change the store.
 func TestStoreOfALaterFormat(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))

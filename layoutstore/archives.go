@@ -209,7 +209,7 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeSt
 func (s *source) unreadable(h, prev *volumeState, cause error) (*volumeState, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
 		h.moved = true
-		h.setState("waiting", "it changed while it was read")
+		h.setState("waiting", "it changed while it was being read")
 		return h, max(s.settle, time.Second), nil
 	}
 	if prev != nil && prev.written == h.written {

@@ -118,7 +118,7 @@ func TestReconfigureChangesSources(t *testing.T) {
 	}
 }
 
-// putBelow writes a layout with one image, whose reference contains the given root.
+// putBelow writes a layout with one image. The name of the image in index.json contains the root.
 func putBelow(t *testing.T, dir, root, path, tag string) {
 	t.Helper()
 	tree := layouttest.New(t, dir)

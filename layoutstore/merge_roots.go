@@ -141,8 +141,8 @@ func catalogFirst(sources []string) []string {
 	return out
 }
 
-// directoryOf returns the absolute path of the directory of a file or, in a bucket, the place
-// without the last segment.
+// directoryOf returns the absolute path of the directory that contains file. If file is in a bucket,
+// it returns file without its last segment.
 func directoryOf(file string) string {
 	if bucket.IsPlace(file) {
 		return file[:strings.LastIndex(file, "/")]

@@ -85,7 +85,7 @@ func TestQuarantineReadsOnlyOneCopy(t *testing.T) {
 	}
 }
 
-// A list of problems reads the state of only the first 1,000 quarantined copies.
+// Listing the problems reads the state of only the first 1,000 quarantined copies.
 func TestQuarantineListsAtMost1000Problems(t *testing.T) {
 	tree, layers, opened := openCounting(t, 1100)
 	for _, d := range layers {

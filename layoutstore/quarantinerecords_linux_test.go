@@ -165,7 +165,7 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo, layout = q.repository(t)
-	if _, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil { // like the next pass of a scrub
+	if _, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil { // as the next pass of a scrub would do
 		t.Fatal(err)
 	}
 	q.restart(t)

@@ -78,7 +78,7 @@ func listSigned(store string) (names []string, stamp string, err error) {
 
 // refusedState returns the state of a source without a valid signature: nothing in it is served.
 func (s *source) refusedState(dir string, err error) sourceState {
-	return s.emptyState("failing", err, Problem{Kind: Damaged, Path: dir, Reason: err.Error() + ": nothing of it is served", Err: err, TagsUnknown: true}, dir)
+	return s.emptyState("failing", err, Problem{Kind: Damaged, Path: dir, Reason: err.Error() + ": nothing in this source is served", Err: err, TagsUnknown: true}, dir)
 }
 
 // isRefusal reports whether an error means that a source has no valid signature.

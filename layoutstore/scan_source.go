@@ -58,8 +58,8 @@ type sourceState struct {
 	failed     error                       // error of the last scan; if set, the other fields are from an earlier scan
 	dirs       []string                    // directories to watch for changes
 	inventory  *sourceInventory            // nil if the source could not be read
-	generation string                      // key of the object with the generation of a store in a bucket
-	filtered   map[*indexedLayout]filtered // signed part of each layout; nil if there is no key
+	generation string                      // for a store in a bucket: key of the object that contains the generation
+	filtered   map[*indexedLayout]filtered // signed part of each layout; nil without a public key for signatures
 	again      time.Duration               // time to wait before the next scan; 0 means until something changes
 }
 

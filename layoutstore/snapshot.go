@@ -106,9 +106,9 @@ func (s *Snapshot) Repositories(after string, n int) (names []string, more bool)
 	return slices.Clone(page), more
 }
 
-// Problems returns the problems that are known so far. After [Snapshot.Check], these include wrong
-// sizes and wrong digests of manifests. For quarantined copies, Problems reads the present state of
-// their files, up to a limit. The error is the cause of ctx.
+// Problems returns the problems that are known so far. After [Snapshot.Check], these include
+// manifests with a wrong size or a wrong digest. Problems also reads the current state of the files of
+// quarantined copies, but only of a limited number of copies. The error is the cause of ctx.
 func (s *Snapshot) Problems(ctx context.Context) ([]Problem, error) {
 	all, err := s.collect(func(r *Repository) ([]Problem, error) { return r.quarantineProblems(ctx, r.problemsOfContent()) })
 	if err != nil {

@@ -209,7 +209,7 @@ func (t *Tree) SaveCaches(ctx context.Context) error {
 		return nil
 	}
 	var archives []*volume.Archive
-	var dirs []string // directories whose archives are all read
+	var dirs []string // directories whose archives have all been read
 	for _, s := range t.sources {
 		for _, h := range s.last.archives {
 			if a, ok := h.vol.(*volume.Archive); ok {

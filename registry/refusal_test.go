@@ -61,8 +61,8 @@ func newDamaged(tb testing.TB, harm func(*damaged)) *damaged {
 	return d
 }
 
-// wantRefused checks that the server refuses GET and HEAD of content with the given code and a
-// reason. The refusal must not be cacheable, and Options.Refused must be called.
+// wantRefused checks that the server refuses GET and HEAD requests for the content, and that it
+// answers with the given code and a reason. The refusal must not be cacheable, and Options.Refused must be called.
 func (d *damaged) wantRefused(kind, reference, code string, dg digest.Digest) {
 	d.Helper()
 	path := "/v2/app/" + kind + "/" + reference

@@ -256,7 +256,7 @@ func TestEachClientHasItsOwnLimit(t *testing.T) {
 			stay++
 		}
 	}
-	if stay < 19 || stay > 20 { // A connection from the requests above may still be open, and then counts.
+	if stay < 19 || stay > 20 { // If a connection of the requests above is still open, only 19 others may stay open.
 		t.Errorf("%d of 100 connections of one client stayed open, want 19 or 20", stay)
 	}
 	resp, err := http.Get("http://" + p.addresses["admin"] + "/metrics")

@@ -123,7 +123,7 @@ func copyArtifacts(o options, r release, artifacts []artifact) error {
 	return nil
 }
 
-// programsOf returns the Linux programs, by architecture.
+// programsOf returns the Linux programs, sorted by architecture.
 func programsOf(artifacts []artifact) []artifact {
 	all := slices.DeleteFunc(slices.Clone(artifacts), func(a artifact) bool { return a.Type != "Binary" || a.Goos != "linux" })
 	slices.SortFunc(all, func(a, b artifact) int { return strings.Compare(a.Goarch, b.Goarch) })

@@ -22,7 +22,7 @@ func TestCoversFilesBesideArchives(t *testing.T) {
 	for name := range all {
 		all[name] = false
 		if p.Covers(all) == nil {
-			t.Errorf("Covers(all files except %s) = nil, want an error, because this file is lost", name)
+			t.Errorf("Covers(all files except %s) = nil, want an error, because this file is missing", name)
 		}
 		all[name] = true
 	}

@@ -92,7 +92,7 @@ func newScene(t *testing.T, w way) scene {
 	t.Helper()
 	modules := 1
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
-		modules = 4 // gives about 600 steps for all ways together
+		modules = 4 // the prunes of all scenes then have about 600 steps in total
 	}
 	s := scene{way: w, store: newStore(t, modules)}
 	s.old = importertest.MustContent(t, s.store)

@@ -146,6 +146,6 @@ func TestUndoOfPublicationFails(t *testing.T) {
 		}
 	}
 	if undone < 10 {
-		t.Errorf("undoing a publication has failed only %d times, want more cases", undone)
+		t.Errorf("undoing a publication failed %d times, want at least 10", undone)
 	}
 }

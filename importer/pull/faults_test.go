@@ -295,8 +295,8 @@ func waitForState(ctx context.Context, dir, blob string) {
 	}
 }
 
-// interrupting is a response writer. It calls the function do after it has sent as many bytes as
-// the field at says.
+// interrupting is a response writer that calls the function in its field do. It does so once it has
+// sent the number of bytes in its field at.
 type interrupting struct {
 	http.ResponseWriter
 	sent *atomic.Int64

@@ -70,9 +70,9 @@ func TestLayersWithURLsAreRequired(t *testing.T) {
 	}
 }
 
-// A module of which no image is intact gets no discovery tag: the registry would list a module that it
-// does not have. The plan says why. A module that is partly intact, or that has no images at all, keeps
-// its tag.
+// A module that has images, but none of them intact, gets no discovery tag. Otherwise, the registry would
+// list a module that it does not have. The plan says why. A module with an intact image, or without any
+// image, keeps its tag.
 func TestNoDiscoveryTagWithoutIntactImage(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())

@@ -224,9 +224,9 @@ func live() map[string]struct {
 		"the user may push but not read": {"the user may not read", "distribution", tokens, only("push")},
 		"the user may read but not push": {"the user may not push", "distribution", tokens, only("pull")},
 		"read-only":                      {"the registry is read-only, a mirror or a proxy cache", "distribution", registrytest.Options{ReadOnly: true}, func(*testing.T, *setup) {}},
-		// The response is documented in quay/quay v2auth.py: InvalidLogin.
+		// The source of this response is InvalidLogin in v2auth.py of quay/quay.
 		"a wrong password": {"the login is wrong or has expired", "Quay", tokens, answer(401, codes("UNAUTHORIZED", "Could not find robot with specified username"))},
-		// The response is documented in quay/quay v2auth.py.
+		// The source of this response is v2auth.py of quay/quay.
 		"a name that is too deep": {"the name has too many segments", "Quay", tokens, answer(400, codes("NAME_INVALID", "Nested repositories are not supported. Found: mirror/ee/modules"))},
 		// The response is documented in basecamp/kamal#1498.
 		"a password instead of a token": {"the login is wrong or has expired", "GitLab", tokens, answer(401, codes("UNAUTHORIZED", "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password."))},

@@ -30,7 +30,7 @@ type Options struct {
 	CheckBlobs bool
 	// Progress is called during the push. It may be nil.
 	Progress Progress
-	// Notice is called with messages that are no failures. It may be nil.
+	// Notice is called with messages that do not report failures. It may be nil.
 	Notice func(message string)
 }
 

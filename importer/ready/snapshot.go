@@ -36,7 +36,7 @@ func Versions(ctx context.Context, s *layoutstore.Snapshot) (versions []string, 
 type sources struct {
 	snapshot *layoutstore.Snapshot
 	deep     bool
-	audits   map[string]*audit // audits by the path of the repository
+	audits   map[string]*audit // keyed by the path of the repository
 
 	hiding []problem.Problem // cached result of hidden; nil before its first call
 }

@@ -133,9 +133,9 @@ func (r *run) readBlob(ctx context.Context, s *layoutstore.Stored, buf []byte) (
 		sum, err := hex.DecodeString(other.got.Encoded())
 		return string(sum), "", err
 	case errors.Is(err, layoutstore.ErrStale):
-		return "", "it changed while it was read", nil
+		return "", "it changed while it was being read", nil
 	case errors.Is(err, fs.ErrNotExist):
-		return "", "it was removed while it was read", nil
+		return "", "it was removed while it was being read", nil
 	case err != nil:
 		return "", err.Error(), nil
 	}

@@ -31,6 +31,6 @@ func TryLock(f *os.File) error {
 // Release unlocks and closes a file. Closing alone would not be enough: a child process that was
 // just forked shares the open file, and keeps the lock until it calls exec.
 func Release(f *os.File) error {
-	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // if it fails, closing the file unlocks it
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // ignored: closing the file unlocks it too, but perhaps later
 	return f.Close()
 }

@@ -71,7 +71,7 @@ func checkOldIndex(t *testing.T, v *journal.View, path, old string, has, changed
 	t.Helper()
 	where, ok := v.OldIndex(path)
 	if ok != changed || (where != nil) != has {
-		t.Errorf("OldIndex(%s) = %v, %v; want an index: %v, changed by the import: %v", path, where, ok, has, changed)
+		t.Errorf("OldIndex(%s): has an index = %v, changed = %v; want has an index = %v, changed = %v", path, where != nil, ok, has, changed)
 		return
 	}
 	if !has {

@@ -122,7 +122,7 @@ func (r indexRange) describe(state string) string {
 	}
 }
 
-// between returns the chunks that end at offset from or later, and before offset to.
+// between returns the chunks whose end is at least at from, and less than to.
 func (s *seams) between(from, to int64) indexRange {
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= from })
 	j := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= to })

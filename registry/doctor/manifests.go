@@ -44,7 +44,7 @@ const accept = "application/vnd.docker.distribution.manifest.v2+json, applicatio
 	"application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
 
 func (d *doctor) adviceMissing() string {
-	return fmt.Sprintf("check what the server has: open %s/v2/%s/tags/list or /status, or run layoutproxy list SOURCE; the repository name is the root repository and the path in the bundle",
+	return fmt.Sprintf("check what the server has: open %s/v2/%s/tags/list, or /status at the admin address, or run layoutproxy list SOURCE; a repository's name is the root repository, followed by the path in the bundle",
 		d.url, d.image.repository)
 }
 

@@ -224,8 +224,8 @@ func TestNewWithUnusableFiles(t *testing.T) {
 	}
 }
 
-// If reading a file hangs, every caller waits for at most a second, also callers that did not start
-// to read. During this time, the last valid value stays in effect.
+// If reading a file hangs, no caller waits for more than a second, even if another caller started to
+// read. Until the read ends, the last valid value stays in effect.
 func TestHangingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")

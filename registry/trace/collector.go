@@ -95,8 +95,8 @@ func compressed(body []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// post sends the spans once. If again is true, the caller may retry after the time that the
-// collector asked for, which is after.
+// post sends the spans once. again reports whether the caller may retry. after is how long the
+// collector asked the caller to wait before that.
 func (c *collector) post(ctx context.Context, body []byte) (after time.Duration, again bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {

@@ -6,13 +6,13 @@
 // If a client is missing, its tests fail and print how to install it.
 //
 // Tests with the build tag full take many minutes. They use podman, buildah and helm, and
-// containerd 1.x and 2.x, both through ctr and through the kubelet's interface (CRI). The function
-// installed builds programs that Debian does not package.
+// containerd 1.x and 2.x, both through ctr and through the kubelet's interface (CRI).
+// Programs that Debian does not package are built by [installed].
 //
 // # Where to start
 //
-// [TestConformance] runs the complete suite. The suite also writes, so a [front] stores the writes
-// in OCI layouts, which the program under test serves. The client tests pull examples/bundle, and
-// compare what they get with the files of the bundle: see [sample]. [TestCtrPullsTheSample] and
-// everyWay run containerd.
+// [TestConformance] runs the complete suite. The suite also pushes content, but the program only
+// serves it. So a [front] stores what the suite pushes in OCI layouts, which the program under test
+// serves. The client tests pull examples/bundle, and compare what they get with the files of the
+// bundle: see [sample]. [TestCtrPullsTheSample] and [everyWay] run containerd.
 package acceptance

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// place is a place in a bucket. It implements bucket.Bucket.
+// place gives access to the objects below one prefix of a bucket. It implements bucket.Bucket.
 type place struct {
 	*Client
 	at bucket.Place

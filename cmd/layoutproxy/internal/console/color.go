@@ -85,7 +85,7 @@ func paintLine(line []byte) []byte {
 // painter is a writer that colors the states in a text before it reaches the terminal.
 type painter struct {
 	w    io.Writer
-	line []byte // the beginning of a line whose end was not yet written
+	line []byte // the beginning of a line whose end has not been written yet
 }
 
 func (p *painter) Write(text []byte) (int, error) {

@@ -68,7 +68,7 @@ func (o *S3) Writers() func(bucket.Place) bucket.Bucket {
 	}
 }
 
-// noClient stands for a bucket if creating the client has failed. All its requests fail with err.
+// noClient stands in for a bucket whose client could not be created. Every request to it fails with err.
 type noClient struct {
 	at  bucket.Place
 	err error
