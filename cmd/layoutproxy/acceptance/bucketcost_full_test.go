@@ -82,9 +82,10 @@ func cpu(t *testing.T, pid int) time.Duration {
 
 // layoutproxy needs at most 20 % more processor time to serve a blob from a bucket than a plain
 // reverse proxy. Each serves the same object several times. The test compares the lowest times,
-// because other work on the machine can only increase them.
+// because other work on the machine can only increase them. For the same reason, it measures again
+// if the difference is too large.
 func TestBlobFromABucketCostsLittleMoreThanAPlainProxy(t *testing.T) {
-	const size, reads, rounds = 256 << 20, 4, 5
+	const size, reads, rounds, maxRounds, limit = 256 << 20, 4, 5, 25, 1.2
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
 	l := tree.Layout("modules/large")
@@ -108,7 +109,8 @@ func TestBlobFromABucketCostsLittleMoreThanAPlainProxy(t *testing.T) {
 		"reverse proxy": {proxy + strings.TrimPrefix(signed, v.endpoint), proxyPID},
 	}
 	least := map[string]time.Duration{}
-	for round := range rounds + 1 {
+	ratio := func() float64 { return float64(least["layoutproxy"]) / float64(least["reverse proxy"]) }
+	for round := 0; round <= rounds || round <= maxRounds && ratio() > limit; round++ {
 		for name, w := range through {
 			before := cpu(t, w.pid)
 			for range reads {
@@ -122,8 +124,8 @@ func TestBlobFromABucketCostsLittleMoreThanAPlainProxy(t *testing.T) {
 	}
 	const gigabytes = float64(size) * reads / 1e9
 	ours, plain := least["layoutproxy"].Seconds()/gigabytes, least["reverse proxy"].Seconds()/gigabytes
-	t.Logf("processor seconds per GB: layoutproxy %.3f, plain reverse proxy %.3f, ratio %.2f", ours, plain, ours/plain)
-	if ours > 1.2*plain {
+	t.Logf("processor seconds per GB: layoutproxy %.3f, plain reverse proxy %.3f, ratio %.2f", ours, plain, ratio())
+	if ratio() > limit {
 		t.Errorf("processor time per GB: layoutproxy %.3f s, plain reverse proxy %.3f s; want at most 20 %% more for layoutproxy", ours, plain)
 	}
 }
