@@ -155,8 +155,8 @@ func (n *naming) uniteLayouts(keys []string) []*indexedLayout {
 	return all
 }
 
-// findOwners returns the owner of each layout, or "". Only a root layout with images of several
-// repositories may have an owner.
+// findOwners returns the owner of each layout (see [findOwner]), or "" if it has none. Only a layout at
+// "." with images of several repositories may have an owner.
 func (n *naming) findOwners(layouts []*indexedLayout, keys []string) []string {
 	owners := make([]string, len(layouts))
 	for i, p := range layouts {

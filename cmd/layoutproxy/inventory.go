@@ -201,7 +201,7 @@ func (i *inventoryFlags) compare(ctx context.Context, c *console.Output, cmd *co
 	}
 	var sides [2]*inventory.Inventory
 	damaged := 0
-	for _, registries := range []bool{false, true} { // Sources come first, because their inventory lists the repositories to look for in a registry.
+	for _, registries := range []bool{false, true} { // Sources come first: their inventories list repositories that a registry may not list.
 		for n, arg := range args {
 			if _, isRegistry := asRegistry(arg); isRegistry != registries {
 				continue

@@ -253,7 +253,7 @@ func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, 
 }
 
 // read opens a blob for reading. It reads the registry only if the blob is neither in the working
-// directory of this pull nor in an older bundle. At its end, the reader verifies the blob's digest.
+// directory of this pull nor in an older archive. At its end, the reader verifies the blob's digest.
 func (s *Source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
 	if s.work != nil && s.work.hasBlob(b.Digest, b.Size) {
 		return s.work.open(b.Digest)

@@ -297,7 +297,7 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 		x.record(func(*Comparison) { x.existing[place{r, m.Digest}] = true })
 	}
 	if errors.Is(err, client.ErrNotFound) && !differs {
-		// No tag is reported for this manifest, so report the manifest itself.
+		// No tag is reported as missing or different, so report the manifest itself.
 		x.addMissing(r, m.Digest.String(), m.Digest)
 	}
 	if m.Refs.Subject == nil || err != nil {

@@ -76,7 +76,7 @@ func verified(t *testing.T, dir string, key *inventory.SigningKey) (string, bool
 	return text.String(), report.Whole
 }
 
-func bundleFiles(t *testing.T, dir string) []string {
+func archiveFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
 	layouttest.Try(t, err)
@@ -96,7 +96,7 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	// The bundle stays complete even if its archives are split again, into different chunks, after
 	// the signature.
 	var joined []byte
-	for _, name := range bundleFiles(t, dir)[1:] {
+	for _, name := range archiveFiles(t, dir)[1:] {
 		data, err := os.ReadFile(name)
 		layouttest.Try(t, err)
 		joined = append(joined, data...)
@@ -120,7 +120,7 @@ func TestSignedBundleIsComplete(t *testing.T) {
 // A report names a missing archive or chunk, even the last chunk. This holds with and without a key.
 func TestReportNamesMissingFiles(t *testing.T) {
 	dir, key := signedBundle(t)
-	for _, name := range bundleFiles(t, dir) {
+	for _, name := range archiveFiles(t, dir) {
 		data, err := os.ReadFile(name)
 		layouttest.Try(t, err)
 		layouttest.Try(t, os.Remove(name))
@@ -206,7 +206,7 @@ func TestFlippedBitsAreReported(t *testing.T) {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		every = 97
 	}
-	for _, name := range bundleFiles(t, dir) {
+	for _, name := range archiveFiles(t, dir) {
 		data, err := os.ReadFile(name)
 		layouttest.Try(t, err)
 		for at := int64(7); at < int64(len(data)); at += every {

@@ -19,14 +19,14 @@ func (s *scan) reservedProblem() problem.Problem {
 }
 
 // findMisplaced reports layouts in a security*.tar that are below an extra directory, because the archive
-// was packed from an unclean working directory. They are served under their paths in the archive.
+// was packed from a working directory that was not empty. They are served under their paths in the archive.
 func findMisplaced(archive string, layouts []tarLayout) (found []problem.Problem) {
 	if !strings.HasPrefix(archive, "security") {
 		return nil
 	}
 	for _, l := range layouts {
 		if at := strings.LastIndex("/"+l.path, "/security/trivy-"); at > 0 && len(found) < maxProblems {
-			f := harmlessProblem("served under its own path, but belongs at %s: the archive was packed from an unclean working directory (--tmp-dir); pull it again with a clean one", l.path[at:])
+			f := harmlessProblem("served under its own path, but belongs at %s: the archive was packed from a working directory (--tmp-dir) that was not empty; pull it again with an empty one", l.path[at:])
 			f.Entry = l.path
 			found = append(found, f)
 		}

@@ -176,15 +176,15 @@ func TestReservedAndMisplacedLayouts(t *testing.T) {
 		layouts  string
 		problems []reported
 	}{
-		"tmp":                          {"platform.tar", []entry{layout("install"), layout("tmp/x")}, "install", []reported{{"tmp", true}}},
-		"only tmp":                     {"platform.tar", []entry{layout("/tmp/x/security/trivy-db")}, "", []reported{{"tmp", false}}},
-		"no layout in tmp":             {"platform.tar", []entry{layout("install"), {name: "tmp/note", body: "x"}}, "install", nil},
-		"tmp further down":             {"platform.tar", []entry{layout("modules/tmp/x")}, "modules/tmp/x", nil},
-		"an unclean directory":         {"security.tar", []entry{layout("/mnt/tmp/security/trivy-db"), layout("/mnt/tmp/security/trivy-bdu")}, "mnt/tmp/security/trivy-bdu mnt/tmp/security/trivy-db", []reported{{"mnt/tmp/security/trivy-bdu", true}, {"mnt/tmp/security/trivy-db", true}}},
-		"a relative unclean directory": {"security.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", []reported{{"scratch/security/trivy-db", true}}},
-		"a clean directory":            {"security.tar", []entry{layout("security/trivy-db")}, "security/trivy-db", nil},
-		"the old form":                 {"security.tar", []entry{layout("trivy-db")}, "security/trivy-db", nil},
-		"in another archive":           {"mirror.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", nil},
+		"tmp":                            {"platform.tar", []entry{layout("install"), layout("tmp/x")}, "install", []reported{{"tmp", true}}},
+		"only tmp":                       {"platform.tar", []entry{layout("/tmp/x/security/trivy-db")}, "", []reported{{"tmp", false}}},
+		"no layout in tmp":               {"platform.tar", []entry{layout("install"), {name: "tmp/note", body: "x"}}, "install", nil},
+		"tmp further down":               {"platform.tar", []entry{layout("modules/tmp/x")}, "modules/tmp/x", nil},
+		"a directory that was not empty": {"security.tar", []entry{layout("/mnt/tmp/security/trivy-db"), layout("/mnt/tmp/security/trivy-bdu")}, "mnt/tmp/security/trivy-bdu mnt/tmp/security/trivy-db", []reported{{"mnt/tmp/security/trivy-bdu", true}, {"mnt/tmp/security/trivy-db", true}}},
+		"a relative directory that was not empty": {"security.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", []reported{{"scratch/security/trivy-db", true}}},
+		"an empty directory":                      {"security.tar", []entry{layout("security/trivy-db")}, "security/trivy-db", nil},
+		"the old form":                            {"security.tar", []entry{layout("trivy-db")}, "security/trivy-db", nil},
+		"in another archive":                      {"mirror.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			openTwice(t, c.archive, pack(t, c.entries), func(t *testing.T, a *volume.Archive, problems []problem.Problem) {

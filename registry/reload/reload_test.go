@@ -252,7 +252,7 @@ func TestHangingDisk(t *testing.T) {
 		hang = make(chan struct{})
 		time.Sleep(time.Minute)
 		set("another")
-		v.Get() // this call finds that the file was truncated
+		v.Get() // this call starts the read that hangs
 		time.Sleep(2 * time.Second)
 		began := time.Now()
 		var callers sync.WaitGroup
