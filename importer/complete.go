@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// findComplete reports for each digest of the repository whether its graph is complete, i.e. the digests of
-// all its content are proven. It adds all complete graphs to p.needed. Its errors are those of findCopies.
+// findComplete reports for each digest of the repository whether its graph is complete: the digests of all
+// required content are proven. It also calls markNeeded. Its errors are those of findCopies.
 func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Digest]bool, error) {
 	repo, graph := r.repo, r.graph
 	var failed error
@@ -50,7 +50,7 @@ func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Diges
 	return ok, nil
 }
 
-// markNeeded adds to p.needed every blob that is reachable from a complete manifest.
+// markNeeded adds to p.needed each complete manifest or blob that an index lists, and all content below it.
 func (p *plan) markNeeded(at string, graph *closure.Graph, ok map[digest.Digest]bool) {
 	if p.needed == nil {
 		p.needed = map[string]bool{}

@@ -150,8 +150,8 @@ func (c *content) linkableFile() string {
 	return ""
 }
 
-// planRepairs finds the copies of c in the store whose bytes are wrong, and returns their number. They
-// are replaced after the new content has been verified.
+// planRepairs finds the wrong copies of c in the store: those with another size, other bytes, or bytes that
+// cannot be read. It returns the number of repairs. They are made after the new content has been verified.
 func (p *plan) planRepairs(c *content) (repairs int) {
 	wrong := slices.Clone(c.wrong)
 	for _, e := range c.existing {
@@ -199,7 +199,7 @@ const maxCompared = 8
 // comparison compares copies in the store with the bundle's copy, while the import reads the bundle's copy.
 type comparison struct {
 	copies []*existingCopy
-	// open contains a reader for each copy, and nil for a copy that has differed.
+	// open contains a reader for each copy that is still compared, and nil for the others.
 	open []io.ReadCloser
 	buf  []byte // buffer of bufferSize bytes
 }

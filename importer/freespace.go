@@ -42,7 +42,7 @@ func (p *plan) checkFreeSpace() error {
 	}
 	for _, r := range p.repositories {
 		if _, err := p.target.At(r.path); errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-			files += 8 // a new layout has up to 8 files and directories, because its index exists twice for a while
+			files += 8 // a new layout needs up to 8 files and directories while its index exists twice
 			needed += perIndex
 		}
 	}

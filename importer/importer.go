@@ -58,7 +58,7 @@ func (silent) Read(int)         {}
 
 // Importer imports bundles into one store. Several goroutines and processes may call its methods at
 // the same time. Imports into a directory take turns. Imports into a bucket run at the same time:
-// the first to publish wins, and the others fail with ErrLost.
+// the first to publish wins, and the others that have changes fail.
 type Importer struct {
 	options Options
 }

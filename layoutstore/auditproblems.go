@@ -28,7 +28,7 @@ func (a *Audit) HasRead(l Layout, d digest.Digest) bool {
 }
 
 // ServedCopy returns the layout whose copy of d is served, and the size of the copy in bytes. The
-// layout is the last one with a copy of an accepted size. ok is false if there is none.
+// layout is the last one with a copy of an accepted size. ok is false if no copy has such a size.
 func (a *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 	n := a.need[d]
 	if n == nil || len(n.layouts) == 0 {

@@ -145,7 +145,7 @@ func (r *Repository) hasProblemOf(ctx context.Context, d digest.Digest) bool {
 		slices.ContainsFunc(r.layouts, func(p *indexedLayout) bool { _, ok, _ := r.quarantineProblem(ctx, p, d); return ok })
 }
 
-// namedBy returns the last layout whose index contains n. It returns nil if there is none.
+// namedBy returns the last layout whose index contains n. It returns nil if no index contains n.
 func (r *Repository) namedBy(n *node) *indexedLayout {
 	for _, p := range slices.Backward(r.layouts) {
 		if p.index.names(n.digest()) {

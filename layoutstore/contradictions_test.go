@@ -123,7 +123,7 @@ func TestURLsDoNotMakeLayersOptional(t *testing.T) {
 		tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
 		check(t, tree)
 		if problems := problemsOf(tree.Snapshot()); (len(problems) == 0) != optional {
-			t.Errorf("%s: Check found the problems %v, want none only if the layer is optional", mediaType, problems)
+			t.Errorf("%s: Check found the problems %v; want none: %v", mediaType, problems, optional)
 		}
 		var problems, left []layoutstore.Problem
 		_, err := tree.Snapshot().AuditWith(t.Context(), "app", layoutstore.Findings{

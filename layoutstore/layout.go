@@ -14,8 +14,8 @@ import (
 // Layout is an OCI image layout in one volume. A repository may have several.
 type Layout struct{ indexed *indexedLayout }
 
-// Layouts returns the layouts of the repository in merge order: if several have a tag, the last one
-// wins. A repository with only discovery tags has no layouts.
+// Layouts returns the layouts of the repository in merge order: if several have the same tag, the
+// last layout wins. A repository with only discovery tags has no layouts.
 func (r *Repository) Layouts() []Layout {
 	layouts := make([]Layout, len(r.layouts))
 	for i, p := range r.layouts {

@@ -93,8 +93,8 @@ func (q *quarantine) add(v record) {
 // file changes, or until [Repository.Release] lifts the quarantine. stamp is the result of
 // [Layout.Stamp], which must be the same before and after the copy was read. The quarantine
 // continues while the file is missing or cannot be opened and, with [Options.QuarantineDir], after
-// the end of the process. news is false if the finding was known. It is also false if no manifest
-// claims the size of the copy, because a check reports this. If ctx has ended, nothing is recorded,
+// the end of the process. news is false if the finding was known. It is also false if manifests
+// claim only other sizes for d, because a check reports this. If ctx has ended, nothing is recorded,
 // and the error is its cause.
 func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, stamp, reason string) (news bool, err error) {
 	wrongSized := false // true, for example, while a program writes the file
@@ -227,8 +227,8 @@ func (q *quarantine) mayRefuse(p *indexedLayout, d digest.Digest) bool {
 // unreadReason is the reason for refusing a copy if only the name of its record can be read.
 const unreadReason = "an earlier scrub found it damaged; the record with the details cannot be read"
 
-// identify replaces the unreadable record that has the name of v by v, and reports whether it
-// exists.
+// identify replaces the unreadable record that has the name of v by v. It reports whether there was
+// such a record.
 func (q *quarantine) identify(v record) bool {
 	name := v.name()
 	q.mu.Lock()

@@ -86,7 +86,7 @@ func (q quarantined) refused(t *testing.T) bool {
 	return err != nil
 }
 
-// A quarantine does not end with a new link to the file, a new mode, a temporary absence of the
+// None of these ends a quarantine: a new link to the file, a new mode, a temporary absence of the
 // file, or a request while the process cannot open files.
 func TestQuarantineContinuesWithoutAChange(t *testing.T) {
 	for _, archive := range []bool{false, true} {

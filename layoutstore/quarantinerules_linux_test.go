@@ -68,7 +68,7 @@ func TestFindingsOfOneCopy(t *testing.T) {
 	}
 }
 
-// If no manifest claims the size of a copy, the copy is refused, and a check reports it. So a
+// If manifests claim only other sizes for a copy, the copy is refused, and a check reports it. So a
 // finding about the copy is no news.
 func TestFindingAboutCopyOfWrongSize(t *testing.T) {
 	q := quarantine(t, false)

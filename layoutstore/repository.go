@@ -94,7 +94,7 @@ func (r *Repository) describe(ctx context.Context, n *node) (Descriptor, error) 
 	return d, nil
 }
 
-// Untagged returns descriptors of the manifests in indexes to which no tag leads, sorted by digest.
+// Untagged returns descriptors of the manifests that have no tag in any index.json, sorted by digest.
 // If descriptors disagree about the size of a manifest, it reads the manifest. The error is the
 // cause of ctx.
 func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {

@@ -215,7 +215,7 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 			}
 		}
 		if change := refresh(t, opened); change.Changed {
-			t.Errorf("Refresh without a change = %+v, want Changed = false and Again = 0", change)
+			t.Errorf("Refresh without a change = %+v, want Changed = false", change)
 		}
 		for _, file := range files {
 			if err := os.Remove(file); err != nil {

@@ -201,8 +201,8 @@ func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error)
 func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
 // SaveCaches writes the cached indexes of archives, and queued records of the quarantine. Once a
-// day, it removes unused indexes. Only later processes need them, so call SaveCaches when this
-// process is idle. With WriteIndexes, it fails if an index cannot be written into a bucket.
+// day, it removes unused indexes. All of this helps only later processes, so call SaveCaches when
+// this process is idle. With WriteIndexes, it fails if an index cannot be written into a bucket.
 func (t *Tree) SaveCaches(ctx context.Context) error {
 	t.quarantine.syncRecords()
 	if t.beginScan(ctx) != nil {

@@ -147,7 +147,7 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 	put(t, dir, "modules/x", "a", "v1")
 	tree := open(t, dir)
 	if c := refresh(t, tree); c.Changed || c.Generation != 1 {
-		t.Errorf("Refresh without a change = %+v, want Changed = false", c)
+		t.Errorf("Refresh without a change = %+v, want Changed = false and generation 1", c)
 	}
 	kept := repository(t, tree, ee+"/modules/x")
 

@@ -59,7 +59,7 @@ func TestObjectChangesDuringDownload(t *testing.T) {
 			}
 			rest, err := io.ReadAll(body)
 			if cut == (err == nil) || !bytes.HasPrefix(content[1000:], rest) || !cut && len(rest) != layerSize-1000 {
-				t.Errorf("%d bytes, %v", len(rest), err)
+				t.Errorf("the rest of the download has %d bytes (error %v), want only old bytes: %d without an error, or fewer with one if the store cuts: %v", len(rest), err, layerSize-1000, cut)
 			}
 			for header, want := range map[string][]byte{"": other, "bytes=1048576-": other[firstPart:]} {
 				if resp := s.get(path, "Range", header); resp.status >= 300 || !bytes.Equal(resp.body, want) {
@@ -111,7 +111,7 @@ func TestBodyFromBucketStalls(t *testing.T) {
 	path := "/v2/app/blobs/" + layer.String()
 	body := s.start(path)
 	if n, err := io.ReadFull(body, make([]byte, firstPart-1000)); err != nil {
-		t.Fatalf("%d bytes, %v", n, err)
+		t.Fatalf("before the stall, got %d bytes (error %v), want %d", n, err, firstPart-1000)
 	}
 	<-stalled
 	for _, other := range []string{"/v2/", "/v2/app/tags/list", "/v2/app/manifests/" + manifest.String(), path} {
@@ -121,7 +121,7 @@ func TestBodyFromBucketStalls(t *testing.T) {
 	}
 	clock.pass(t)
 	if n, err := io.Copy(io.Discard, body); err == nil || n > 0 {
-		t.Errorf("the stalled download: got %d more bytes and no error, want 0 bytes and an error", n)
+		t.Errorf("the stalled download: got %d more bytes and the error %v, want 0 bytes and an error", n, err)
 	}
 	if resp := s.get(path); resp.status != http.StatusOK || !bytes.Equal(resp.body, content) {
 		t.Errorf("GET after the stall: got status %d and %d bytes, want 200 and the complete layer", resp.status, len(resp.body))

@@ -60,7 +60,7 @@ func readPart(contentRange string, body, content []byte) (span, error) {
 	case size != len(content) || s.first < 0 || s.first > s.last || s.last >= size:
 		return s, fmt.Errorf("Content-Range is %q, want a range of the %d bytes of the content", contentRange, len(content))
 	case !bytes.Equal(body, content[s.first:s.last+1]):
-		return s, fmt.Errorf("Content-Range is %q, want the same %d bytes as in the file", contentRange, len(body))
+		return s, fmt.Errorf("Content-Range is %q: got a body of %d bytes, want the %d bytes of this range in the file", contentRange, len(body), s.last+1-s.first)
 	}
 	return s, nil
 }

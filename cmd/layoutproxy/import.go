@@ -39,8 +39,8 @@ even if the import is killed. An interrupted import exits with status 130; the n
 resumes it.
 
 Any number of servers can serve a store in a bucket (--store s3://BUCKET/PREFIX). If two imports
-into one bucket run at the same time, one of them fails with exit status 1 and publishes nothing.
-Run the failed import again: it reuses what it has uploaded.`,
+into the same store in a bucket run at the same time, one of them fails with exit status 1 and
+publishes nothing. Run the failed import again: it reuses what it has uploaded.`,
 		Example: `  layoutproxy import /media/bundle --store /srv/store
   layoutproxy import /media/bundle --store /srv/store --verify-key public.pem
   layoutproxy import /media/bundle/module-console.tar --store /srv/store --keep-packed

@@ -191,7 +191,7 @@ func requireComplete(t *testing.T, reference string) {
 		layouttest.Try(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			t.Errorf("HEAD of a blob of %s, %s: got %s, want 200", reference, layer.Digest, resp.Status)
+			t.Errorf("HEAD of blob %s of %s: got %s, want 200", layer.Digest, reference, resp.Status)
 		}
 	}
 	for _, child := range m.Manifests {

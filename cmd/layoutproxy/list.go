@@ -28,7 +28,7 @@ of the manifest, sorted, discovery tags included. A manifest without a tag has t
 terminal the list is a table with short digests; in a pipe its columns are separated by tabs.
 
 Problems go to standard error. The exit status is 3 if content is missing, damaged or
-unreadable, or if the sources contain no repository. A conflict (two contents for one tag) does
+not read, or if the sources contain no repository. A conflict (two contents for one tag) does
 not change the exit status.`,
 		Example: `  layoutproxy list /media/bundle
   layoutproxy list /media/bundle/platform.tar --output json`,

@@ -28,10 +28,10 @@ func newMirrorConfig(c *console.Output) *cobra.Command {
 		Use:   "mirror-config HOST",
 		Short: "Print or write the hosts.toml that points containerd at a layoutproxy",
 		Long: `Print the hosts.toml that makes containerd pull the images of the registry HOST through a
-layoutproxy. With --write DIR, write the file to DIR; "auto" is the directory that the containerd
-of this node reads. Other lines of an existing file stay unchanged: layoutproxy's block is inserted
-before the hosts in the file. Writing again replaces the block. --remove removes the block and
-restores the file.
+layoutproxy. With --write DIR, write it to DIR/HOST/hosts.toml; "auto" is the directory that the
+containerd of this node reads. Other lines of an existing file stay unchanged: layoutproxy's block
+is inserted before the hosts in the file. Writing again replaces the block. --remove removes the
+block and restores the file.
 
 HOST is the registry in the names of images, such as registry.example or registry.example:5000.
 _default stands for every registry without a file of its own.`,

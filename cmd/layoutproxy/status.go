@@ -156,7 +156,7 @@ func parseStatus(text []byte) (s *daemon.Status, ok bool) {
 type statusClient struct {
 	target *url.URL
 	http   *http.Client
-	login  client.Credential // login of the user; zero if there is none
+	login  client.Credential // login of the user; the zero value means no login
 	asked  bool              // whether the server has asked for a login
 }
 

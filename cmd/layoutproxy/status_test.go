@@ -36,7 +36,7 @@ func TestStatusWatchEndsWithCtrlC(t *testing.T) {
 	}
 }
 
-// status exits with 3 if list exits with 3, otherwise with 0. Both print harmless problems and
+// For the same problems, status and list exit with the same status. Both print harmless problems and
 // conflicts, which do not change the exit status.
 func TestStatusEndsLikeList(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -12,7 +12,7 @@ import (
 )
 
 // FuzzStatus lets a server answer anything. Either the answer is refused, or it is printed without
-// hidden characters. The exit status is 3 if a problem affects content, otherwise 0.
+// hidden characters. The exit status is 3 if a problem is neither harmless nor a conflict, otherwise 0.
 func FuzzStatus(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `null`, `{"generation":1}`, `{"generation":1,"checked":true,"roots":["deckhouse/ee",""],"sources":[{"path":"/media","kind":"directory","state":"ready","repositories":1}]}`,
@@ -44,7 +44,7 @@ func FuzzStatus(f *testing.F) {
 			}
 		}
 		if status := exit.Status(statusError(s)); (status == exit.Content) != (failures > 0) || failures == 0 && status != exit.Done {
-			t.Fatalf("%d problems that affect content: got exit status %d, want 3 with problems, 0 without", failures, status)
+			t.Fatalf("%d problems that are neither harmless nor conflicts: got exit status %d, want 3 with problems, 0 without", failures, status)
 		}
 	})
 }

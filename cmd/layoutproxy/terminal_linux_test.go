@@ -37,7 +37,7 @@ func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	modes, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
 	layouttest.Try(t, err)
 	// Without NOFLSH, Linux discards the output that nobody has read when the user presses Ctrl-C. It
-	// sends the signal first (isig in drivers/tty/n_tty.c), so this could be the last message.
+	// sends the signal before that (isig in drivers/tty/n_tty.c), so this output could be the last message.
 	modes.Lflag |= unix.NOFLSH
 	layouttest.Try(t, unix.IoctlSetTermios(int(program.Fd()), unix.TCSETS, modes))
 	return screen, program
@@ -179,7 +179,7 @@ func TestCtrlCLeavesNoBarsOnTerminal(t *testing.T) {
 			left := slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "[") || strings.Contains(l, "^C") })
 			said := slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "layoutproxy: interrupted") })
 			if left || !said || cursor != 0 || lines[len(lines)-1] != "" {
-				t.Errorf("after Ctrl-C, the cursor is in column %d, want 0; the terminal shows\n%s\nwant \"layoutproxy: interrupted\" without bars and ^C, got the output %q", cursor, strings.Join(lines, "\n"), wrote)
+				t.Errorf("after Ctrl-C, the cursor is in column %d, want 0; the terminal shows\n%s\nwant \"layoutproxy: interrupted\" neither bars nor ^C, and an empty last line; the output is %q", cursor, strings.Join(lines, "\n"), wrote)
 			}
 		})
 	}

@@ -200,7 +200,7 @@ func (a *againstFlags) compare(ctx context.Context, c *console.Output, flags set
 }
 
 // comparisonError returns an error if the registry differs from the sources, if sources are damaged
-// or incomplete, or if the registry refused some requests. Otherwise it returns nil.
+// or incomplete, or if the registry failed to list some referrers. Otherwise it returns nil.
 func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstore.Problem) error {
 	places := func(n int) string { return english.Plural(n, "place", "") }
 	if len(failures) > 0 {

@@ -166,7 +166,7 @@ func TestWriterWritesChunks(t *testing.T) {
 				data, err := os.ReadFile(filepath.Join(dir, p.Name))
 				layouttest.Try(t, err)
 				if int64(len(data)) != p.Size || i < len(parts)-1 && p.Size != chunk {
-					t.Errorf("%s, chunk size %d: chunk %s has %d bytes, want %d, and the chunk size except in the last chunk", name, chunk, p.Name, len(data), p.Size)
+					t.Errorf("%s, chunk size %d: chunk %s has %d bytes, want the planned %d bytes, which must be the chunk size unless it is the last chunk", name, chunk, p.Name, len(data), p.Size)
 				}
 				together = append(together, data...)
 				sum, err := os.ReadFile(filepath.Join(dir, SumName(p.Name)))

@@ -16,7 +16,7 @@ func FuzzWalkOrder(f *testing.F) {
 		}
 		want := strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
 		if got := walkOrder(a, b); sign(got) != sign(want) || sign(walkOrder(b, a)) != -sign(want) {
-			t.Fatalf("walkOrder(%q, %q) = %d, want the sign of %d, and the opposite sign for swapped arguments", a, b, got, want)
+			t.Fatalf("walkOrder(%q, %q) = %d, with swapped arguments %d; want the sign of %d, then the opposite sign", a, b, got, walkOrder(b, a), want)
 		}
 	})
 }

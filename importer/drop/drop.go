@@ -59,7 +59,7 @@ type Drop struct {
 
 	scanned bool // whether the first scan is complete
 
-	mu sync.Mutex // guards the following fields; only the goroutine of Scan uses the fields above
+	mu sync.Mutex // guards the following fields; only the goroutine of Scan changes the fields above
 
 	items   map[string]*item // bundles in the directory, by candidate.key
 	history []Status

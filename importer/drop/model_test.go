@@ -233,7 +233,7 @@ func (m *model) act() {
 	m.history = append(m.history, what)
 }
 
-// pickDirectory returns a random dropped directory, or "" if there is none.
+// pickDirectory returns a random dropped directory, or "" if nothing was dropped.
 func (m *model) pickDirectory() string {
 	dirs := map[string]bool{}
 	for name := range m.put {
@@ -441,7 +441,7 @@ func (m *model) checkFile(name string, places []string) {
 	if isIn("failed/") || published && (m.remove || isIn("done/")) {
 		return
 	}
-	m.Fatalf("the file %s (part of a bundle: %v, bundle published: %v) is gone; its content is now at %q; want it in failed/, or its bundle published; actions: %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
+	m.Fatalf("the file %s (part of a bundle: %v, bundle published: %v) is gone or changed; its content is now at %q; want it in failed/ or, if its bundle is published, in done/ (or nowhere if imported bundles are removed: %v); actions: %s", name, file.bundle != nil, published, places, m.remove, strings.Join(m.history, "; "))
 }
 
 // TestRandomActions performs random actions on a drop directory and its store: it drops, imports,
@@ -470,7 +470,7 @@ func TestRandomActions(t *testing.T) {
 		})
 	}
 	if !t.Failed() && (published < int(seeds)*3 || gone == 0 || repaired == 0) {
-		t.Errorf("%d bundles were published, %d files moved or removed, %d blobs repaired, want more of each", published, gone, repaired)
+		t.Errorf("%d bundles were published, want at least %d; %d files were moved or removed and %d blobs repaired, want at least 1 of each", published, seeds*3, gone, repaired)
 	}
 	t.Logf("%d bundles published, %d blobs repaired", published, repaired)
 }

@@ -96,7 +96,7 @@ func TestDropWaitsForTemporaryFiles(t *testing.T) {
 			d.scan(time.Second)
 			d.scan(time.Minute)
 			if d.has("bundle/a.tar") || d.published != 1 {
-				t.Error("the directory is not in done/ after its temporary file was removed, want it imported")
+				t.Errorf("after the temporary file was removed: bundle/a.tar is still in the drop directory: %v, want false; published %d times, want 1", d.has("bundle/a.tar"), d.published)
 			}
 		})
 	}

@@ -158,7 +158,7 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	case meddle && !later && after["/failed"+last] != "came later" && after["/failed/2"+last] != "came later":
 		t.Errorf("%s: the new chunk is gone, want it kept", where)
 	case !together && !(meddle && later && after[names[0]] != ""): // with a new last chunk, all chunks may wait as a new archive
-		t.Errorf("%s: the reason file and the chunks are in different directories, want them together in failed/ or failed/2", where)
+		t.Errorf("%s: the reason file and the unchanged chunks are not all in failed/ or all in failed/2, want them together", where)
 	}
 	for _, name := range names {
 		if _, stays := after[name]; stays && !meddle {

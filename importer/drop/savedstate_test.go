@@ -43,7 +43,7 @@ func TestDropRecordIsDurable(t *testing.T) {
 			d.scan(time.Minute)
 			importertest.Same(t, "the drop directory", importertest.Contents(t, d.dir), before)
 			if !slices.Contains(steps, step) {
-				t.Errorf("steps of writing the record: got %v, want them to contain the step that the test makes fail", steps)
+				t.Errorf("steps of writing the record: got %q, want them to contain %q, which the test makes fail", steps, step)
 			}
 			d.wantStatus("a.tar", "published", "no space left")
 		})

@@ -248,7 +248,7 @@ func TestReferrersFollowTheirSubject(t *testing.T) {
 			got := decided(t, f, prune.Policy{KeepNewest: 1})
 			name := strings.TrimPrefix(at, "app:")
 			if _, stays := got["app:+"+name]; stays != needed || got["app:v1.2.0"].Rule != prune.Superseded {
-				t.Errorf("%s: the decisions are %v; want the referrer kept: %v, and the subject's tag v1.2.0 superseded", at, got, needed)
+				t.Errorf("%s: the decisions are %v; want the referrer kept: %v, and the image v1.2.0 superseded", at, got, needed)
 			}
 		}
 	}

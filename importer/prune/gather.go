@@ -32,7 +32,7 @@ type contents struct {
 
 	sizes map[string]map[digest.Digest]int64 // sizes in bytes of manifests and blobs, by repository
 
-	pruned map[prunedImage]time.Time // end of the grace period by image from which a prune removed the tags
+	pruned map[prunedImage]time.Time // images whose tags a prune has removed, with the end of their grace periods
 }
 
 type prunedImage struct {

@@ -90,7 +90,7 @@ func writeGroups(b *strings.Builder, all []Decision) {
 			parts = append(parts, strings.Join(tags, ", "))
 		}
 		if n := byDigest[g]; n > 0 {
-			parts = append(parts, english.Plural(n, "untagged image", "untagged images"))
+			parts = append(parts, english.Plural(n, "image by digest", "images by digest"))
 		}
 		fmt.Fprintf(b, "  %s: %s: %s\n", g.repository, strings.Join(parts, " and "), reasons[g])
 	}

@@ -31,7 +31,7 @@ func TestIndexFields(t *testing.T) {
 		case refused && (err == nil || !strings.Contains(err.Error(), "some readers read")):
 			t.Errorf("%s: %v", index, err)
 		case !refused && (err != nil || len(manifests) != len(entries) || string(fields["schemaVersion"]) != "2"):
-			t.Errorf("IndexFields(%s) = fields %q, manifests %q, error %v; want schemaVersion 2 and each manifest", index, fields, manifests, err)
+			t.Errorf("IndexFields(%s) = fields %q, manifests %q, error %v; want schemaVersion 2 and %d manifests", index, fields, manifests, err, len(entries))
 		}
 	}
 	for _, malformed := range []string{"", "[]", `{"manifests":{}}`} {

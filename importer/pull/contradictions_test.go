@@ -78,7 +78,7 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	if !errors.As(err, &incomplete) {
 		t.Fatalf("got error %v, want *IncompleteError", err)
 	}
-	delete(contradictions, "text-for-image") // this is valid: without a media type in the response, the one in the manifest applies
+	delete(contradictions, "text-for-image") // this is valid: the type text/plain in the response is ignored, and the type in the manifest applies
 	for tag, d := range contradictions {
 		if !slices.ContainsFunc(incomplete.Problems, func(g pull.Problem) bool { return g.Tag() == tag || g.Digest == d.Digest }) {
 			t.Errorf("problems about the tag %s: got none, want at least one; all problems: %v", tag, incomplete.Problems)

@@ -211,7 +211,7 @@ func TestTreeBlobsArePlacedLast(t *testing.T) {
 		reached = true
 		for name := range contents(t, o.Dir) {
 			if !strings.HasPrefix(name, ".tmp/") {
-				t.Errorf("%s is in the bundle before all blobs are fetched, want only files in .tmp", name)
+				t.Errorf("at the point \"fetched all\", the bundle already has %s, want only files in .tmp", name)
 			}
 		}
 	})

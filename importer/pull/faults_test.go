@@ -295,8 +295,8 @@ func waitForState(ctx context.Context, dir, blob string) {
 	}
 }
 
-// interrupting is a response writer that calls the function in its field do. It does so once it has
-// sent the number of bytes in its field at.
+// interrupting is a response writer that calls its function do before each write that reaches or
+// exceeds its field at, in bytes sent in total.
 type interrupting struct {
 	http.ResponseWriter
 	sent *atomic.Int64

@@ -199,7 +199,7 @@ func TestLostFilesOfAPublication(t *testing.T) {
 				t.Errorf("a reader sees %d tags and the problems %v; want no tags, and 1 problem that says to run the same pull again", s.TagCount(), p)
 			}
 			if _, err := pull.Run(t.Context(), f.options(t, newer, dir, "kept"), nil); err == nil || !strings.Contains(err.Error(), "run the interrupted pull again") {
-				t.Errorf("a different pull into the directory: got error %v, want one that asks for the first pull", err)
+				t.Errorf("a different pull into the directory: got error %v, want one that says to run the interrupted pull again", err)
 			}
 			o := f.options(t, newer, dir, "app", "base")
 			pulltest.Run(t, o)

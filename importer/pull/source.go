@@ -64,7 +64,7 @@ func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.R
 	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{}}
 }
 
-// reopen replaces the archives that the source reuses, before a new attempt of the same pull. It
+// reopen replaces the archives and trees that the source reuses, before a new attempt of the same pull. It
 // keeps the registry's responses. It must not be called while another goroutine uses the source.
 func (s *Source) reopen(reusable *bundle.Reusable) {
 	s.reusable = reusable
@@ -252,8 +252,8 @@ func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, 
 	})
 }
 
-// read opens a blob for reading. It reads the registry only if the blob is neither in the working
-// directory of this pull nor in an older archive. At its end, the reader verifies the blob's digest.
+// read opens a blob for reading. It reads the registry only if neither the working directory of
+// this pull nor an older archive or tree has a readable copy. At its end, the reader verifies the blob's digest.
 func (s *Source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
 	if s.work != nil && s.work.hasBlob(b.Digest, b.Size) {
 		return s.work.open(b.Digest)

@@ -65,7 +65,7 @@ func TestLayersWithURLsAreRequired(t *testing.T) {
 			t.Fatal(err)
 		}
 		if (len(plan.LeftOut) == 0) != optional || (len(plan.NonDistributable) == 1) != optional {
-			t.Errorf("missing layer of type %s: got LeftOut %v, NonDistributable %v; want it in NonDistributable: %v, otherwise in LeftOut", mediaType, plan.LeftOut, plan.NonDistributable, optional)
+			t.Errorf("missing layer of type %s: got LeftOut %v and NonDistributable %v; want a problem in LeftOut: %v, and a layer in NonDistributable: %v", mediaType, plan.LeftOut, plan.NonDistributable, !optional, optional)
 		}
 	}
 }

@@ -174,7 +174,7 @@ func TestPreflightReportsRefusedMounts(t *testing.T) {
 		sent := func(q registrytest.Request) bool { return q.Method == http.MethodPut }
 		asked := func(q registrytest.Request) bool { return strings.Contains(q.Query, "mount=") }
 		if all := s.registry.Requests(); slices.IndexFunc(all, asked) > slices.IndexFunc(all, sent) {
-			t.Errorf("mounts answered with %d: the push tried a mount after it had sent a blob, want all mounts before", status)
+			t.Errorf("mounts answered with %d: the push sent a PUT request before it tried the first mount, want the first mount before", status)
 		}
 		if (summary.Blobs.Mounted > 0) != (status == 0) {
 			t.Errorf("mounts answered with %d: the push mounted %d blobs, want some only if the status is 0", status, summary.Blobs.Mounted)
@@ -314,7 +314,7 @@ func TestStateFiles(t *testing.T) {
 	before := s.client.Stats().Sent
 	s.mustPush(t)
 	if sent := s.client.Stats().Sent - before; sent > streamFrom/2 {
-		t.Errorf("the second push sent %d bytes, want at most half of the blob's %d: the registry already had three quarters", sent, streamFrom)
+		t.Errorf("the second push sent %d bytes, want at most %d: the registry already had about three quarters of the blob", sent, streamFrom/2)
 	}
 	if files, _ = filepath.Glob(dir + "/*"); len(files) != 0 {
 		t.Errorf("files of the state after the push: got %v, want none", files)

@@ -93,7 +93,8 @@ func nameRefused(e *client.Error) (cause, remedy string) {
 }
 
 // isTooDeep reports whether a name was probably refused because it has too many segments. The
-// response does not say so. But the host name reveals the kind of registry, and so its limit.
+// response does not say so. But the host name reveals the kind of registry, and so its
+// limit and the statuses with which it rejects longer names.
 func isTooDeep(e *client.Error, depth int) bool {
 	switch {
 	case mentions(e, "project"):

@@ -141,7 +141,7 @@ func TestOrderOfPush(t *testing.T) {
 		}
 	}
 	if discovery < 0 || tagged < 0 || content < 0 {
-		t.Fatalf("the requests that put a discovery tag, a tag and content: got the numbers %d, %d and %d (-1: none), want all three", discovery, tagged, content)
+		t.Fatalf("position of the first request that puts a discovery tag: %d, of the last that puts a tag: %d, of the last that puts content: %d; want no -1, which means no such request", discovery, tagged, content)
 	}
 }
 
@@ -301,12 +301,12 @@ func isComplete(t *testing.T, s *setup) {
 			}
 			for _, b := range m.Blobs {
 				if missing[r.Name+"@"+b.Digest.String()] {
-					t.Errorf("the registry has the tag %s:%s, but not the blob %s of its image, want both or neither", r.Name, m.Tags[0], b.Digest)
+					t.Errorf("the registry has the tag %s:%s, but not the blob %s of its image, want no tag before its content", r.Name, m.Tags[0], b.Digest)
 				}
 			}
 			for _, child := range m.Refs.Children {
 				if missing[r.Name+"@"+child.Digest.String()] {
-					t.Errorf("the registry has the tag %s:%s, but not the child %s of its index, want both or neither", r.Name, m.Tags[0], child.Digest)
+					t.Errorf("the registry has the tag %s:%s, but not the child %s of its index, want no tag before its content", r.Name, m.Tags[0], child.Digest)
 				}
 			}
 		}

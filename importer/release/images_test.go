@@ -52,7 +52,7 @@ func FuzzImages(f *testing.F) {
 		found, err := ParseDigests(data)
 		all, tagsErr := ParseTags(data)
 		if err != nil && len(found) > 0 || (err == nil) != (tagsErr == nil) || len(found) > len(all) {
-			t.Fatalf("ParseDigests = %v, error %v; ParseTags = %v, error %v; want errors from both or neither, and no digests with an error", found, err, all, tagsErr)
+			t.Fatalf("ParseDigests = %v, error %v; ParseTags = %v, error %v; want errors from both or neither, no digests with an error, and at most as many digests as tags", found, err, all, tagsErr)
 		}
 		for i, image := range found {
 			if digest.Digest(image.Reference).Validate() != nil || i > 0 && found[i-1].Name > image.Name || len(image.Name) > maxName {

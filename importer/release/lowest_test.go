@@ -26,7 +26,7 @@ func TestLowestVersionOfRange(t *testing.T) {
 	} {
 		c, err := ParseConstraint(text)
 		if err != nil || len(c.Ranges) != 1 || c.Text != strings.TrimSpace(text) {
-			t.Errorf("parsing the constraint %q: got %+v, error %v; want one range and no error", text, c, err)
+			t.Errorf("parsing the constraint %q: got %+v, error %v; want one range, the text %q, and no error", text, c, err, strings.TrimSpace(text))
 			continue
 		}
 		got := ""

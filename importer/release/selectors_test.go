@@ -24,7 +24,7 @@ func TestParseSelectors(t *testing.T) {
 	} {
 		s := all[name]
 		if s.Name != name || s.String() != want.text || s.All != want.all || len(s.Ranges) != want.ranges || len(s.Pins) != want.pins || s.IsPinned() != want.pinned {
-			t.Errorf("selector for %s = %+v, as text %q; want %+v", name, s, s, want)
+			t.Errorf("selector for %s: name %q, text %q, All %v, %d ranges, %d pins, IsPinned %v; want %+v", name, s.Name, s.String(), s.All, len(s.Ranges), len(s.Pins), s.IsPinned(), want)
 		}
 	}
 	if len(all) != 4 || (Selector{Name: "e"}).IsPinned() {
@@ -46,6 +46,6 @@ func TestSortTags(t *testing.T) {
 		t.Errorf("stable: %s", got)
 	}
 	if got := Tags(nil); got != "none" {
-		t.Errorf("Tags(nil) = %q, want none", got)
+		t.Errorf("Tags(nil) = %q, want the text \"none\"", got)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // findListed returns the checksums in an inventory. archives has the same meaning as in findIn. If
-// an archive was split again, into different chunks, each listed chunk is compared with its range
+// an archive was joined, or split into different chunks, each listed file is compared with its range
 // of the archive. Missing files are omitted, because the scan reports them.
 func (b checksumDir) findListed(archives []string, data []byte) (all []found) {
 	listed, err := inventory.Parse(data)

@@ -77,7 +77,7 @@ func TestReportListsAtMost1000Entries(t *testing.T) {
 	if c := r.Causes[0]; len(r.Causes) != 1 || len(c.Problems) != 1000 || c.Count != 1200 || c.Tags != 1200 || r.TagsAffected != 1200 || r.Omitted.Problems != 200 {
 		t.Errorf("got %d causes, want 1; it lists %d of %d problems, want 1000 of 1200, and %d tags, want 1200; %d tags affected, want 1200; omitted %+v, want 200 problems", len(r.Causes), len(c.Problems), c.Count, c.Tags, r.TagsAffected, r.Omitted)
 	}
-	for _, line := range []string{"\n  and 1180 more: of all these, --output json lists only the first 1000\nand 200 problems more, not listed: fix these first, and verify again\n", "\nincomplete or damaged: 1200 of 1200 tags"} {
+	for _, line := range []string{"\n  and 1180 more: --output json lists only the first 1000 of all 1200\nand 200 problems more, not listed: fix these first, and verify again\n", "\nincomplete or damaged: 1200 of 1200 tags"} {
 		if got := text(t, r, dir); !strings.Contains(got, line) {
 			t.Errorf("text of the report: want the line %q, got the end\n%s", line, got[len(got)-500:])
 		}

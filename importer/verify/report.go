@@ -27,7 +27,7 @@ type Report struct {
 	illegal int
 	Files   int `json:"files"` // number of files and archive entries that were read
 
-	Bytes int64 `json:"bytes"` // total size of these files and entries, in bytes
+	Bytes int64 `json:"bytes"` // total size of the files and archive entries that were read, in bytes
 
 	Causes []Cause `json:"causes"` // sorted by path
 

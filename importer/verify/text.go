@@ -84,7 +84,7 @@ func writeList[T any](w io.Writer, list []T, omitted int, line func(T) string) {
 	case omitted == 0:
 		fmt.Fprintf(w, "  and %d more: --output json has all\n", rest)
 	default:
-		fmt.Fprintf(w, "  and %d more: of all these, --output json lists only the first %d\n", rest, listed)
+		fmt.Fprintf(w, "  and %d more: --output json lists only the first %d of all %d\n", rest, listed, listed+omitted)
 	}
 }
 

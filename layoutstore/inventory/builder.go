@@ -50,7 +50,7 @@ func (b *Builder) AddTag(path, tag string, m Blob) {
 	b.AddBlob(m)
 }
 
-// AddUntagged adds a manifest in an index. It is listed as untagged if it has no tag.
+// AddUntagged adds a manifest that an index.json contains. It is listed as untagged if it has no tag.
 func (b *Builder) AddUntagged(path string, m Blob) {
 	b.repository(path).untagged[m.Digest] = m.Size
 	b.AddBlob(m)

@@ -134,7 +134,7 @@ func TestVerifiedRefusesWrongSignatures(t *testing.T) {
 			_, err := c.by.Verified("bundle.json", c.data, c.signature)
 			var refused *inventory.SignatureError
 			if !errors.As(err, &refused) || refused.Why != c.why {
-				t.Errorf("%s: Verified, %s: got error %v, want a SignatureError with the reason of the case", name, what, err)
+				t.Errorf("%s: Verified, %s: got error %v, want a SignatureError with the reason %q", name, what, err, c.why)
 			}
 		}
 		bad := []byte(`{"formatVersion":2}`)

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// Journal is a file that exists in a store while an import is being published. Until then, readers
-// see the state before it. Any process that holds the lock of the store may complete the import.
+// Journal is a file that exists in a store while an import is being published. During that time,
+// readers see the state before the import. Any process that holds the lock of the store may complete the import.
 type Journal struct {
 	// Generation is the number of the import.
 	Generation uint64
@@ -69,8 +69,8 @@ func (c IndexChange) NewBytes(ctx context.Context) ([]byte, error) {
 	return c.new.ReadAll(ctx)
 }
 
-// Check fails with ErrTooLong if the journal's header, or an index in the journal, is too long for
-// readers.
+// Check fails with ErrTooLong if the journal's header, or a new index in the journal, is too long
+// for readers.
 func (j *Journal) Check() error {
 	for _, c := range j.Indexes {
 		if len(c.New) > MaxIndex {

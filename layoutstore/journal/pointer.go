@@ -26,8 +26,8 @@ import (
 const GenerationsDir = Dir + "/generations/"
 
 // Pointer is the only object that changes in a store in a bucket. It refers to the generation that
-// readers see. A writer replaces it only if no other writer has replaced it meanwhile. If two
-// writers try at the same time, one of them fails, so no change is lost.
+// readers see. A writer replaces it only if it has not changed since this writer read it. If
+// two writers try at the same time, one of them fails, so no change is lost.
 type Pointer struct {
 	Format     int    `json:"format"`
 	Generation uint64 `json:"generation"`

@@ -59,7 +59,7 @@ type Packed struct {
 	// import. Readers see such an archive even during the import.
 	There bool `json:"there,omitempty"`
 	// Retired is the time from which the archive may be removed, after a prune has removed its
-	// tags. Until then, the archive is served by digest. Retired is nil for archives with tags.
+	// tags. Until then, the archive is served by digest. Retired is nil if no prune has removed the tags.
 	Retired *time.Time `json:"retired,omitempty"`
 	// Dropped is set while the files of the archive are being removed. Readers do not see such an archive.
 	Dropped bool `json:"dropped,omitempty"`

@@ -82,7 +82,7 @@ type Problem struct {
 func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
 
 // IsUnnamedRoot reports whether the problem is only that the layout at the root of a tree has no name,
-// because no root repository is set. Commands that do not serve the tree ignore it.
+// because no root repository is set. import, pull and inventory ignore it, because they need no name.
 func (p Problem) IsUnnamedRoot() bool {
 	return p.Kind == IllegalName && p.Layout == "." && p.Repository == "" && len(p.Tags) == 0
 }

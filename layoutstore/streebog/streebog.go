@@ -29,7 +29,7 @@ type state struct {
 	h     block
 	// bits is the number of message bits in the processed blocks.
 	bits block
-	// sum is the sum of the processed blocks, which count as numbers.
+	// sum is the sum of the processed blocks, each read as a number of 512 bits.
 	sum  block
 	tail [BlockSize]byte
 	n    int // the number of bytes in tail

@@ -26,8 +26,8 @@ const objectIndexVersion = "layoutproxy object index 1\n"
 // maxIndexObject limits, in bytes, the size of an index beside an archive. A larger index is not read.
 const maxIndexObject = 256 << 20
 
-// loadBeside returns the index beside the archive. It returns nil if there is no index, or if it was
-// made for other versions of the archive's objects.
+// loadBeside returns the index beside the archive. It returns nil if there is no index, or if the index
+// is unreadable, damaged, too large, or made for other versions of the archive's objects.
 func (s Set) loadBeside(ctx context.Context) *tarIndex {
 	b := s.beside
 	if b == nil || b.Size == 0 || b.Size > maxIndexObject {

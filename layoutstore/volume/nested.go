@@ -20,7 +20,7 @@ func (w *walk) reportNested(rel string, entries []fs.DirEntry) {
 			continue
 		}
 		if e.Type()&fs.ModeSymlink != 0 {
-			// Follow the link from the top of the tree, because it may lead out of its directory.
+			// Follow the link from the top of the tree, because it may lead out of its directory, but not out of the tree.
 			if to, err := w.dir.root.Stat(filepath.FromSlash(path.Join(rel, e.Name()))); err != nil || to.IsDir() {
 				continue // a link to a directory is not an archive, and descend reports a broken link
 			}

@@ -146,7 +146,7 @@ func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chu
 func formatNames(names []string) string {
 	const most = 20
 	if n := len(names) - most; n > 0 {
-		return fmt.Sprintf("%s and %d more, up to %s", strings.Join(names[:most-1], ", "), n, names[len(names)-1])
+		return fmt.Sprintf("%s, %d more and %s", strings.Join(names[:most-1], ", "), n, names[len(names)-1])
 	}
 	return strings.Join(names, ", ")
 }

@@ -45,7 +45,7 @@ type Volume interface {
 	// digests. A missing layout has no blobs. Blobs fails if ctx ends or the files cannot be listed.
 	Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
 	// Where returns where a layout is, for use in a message. path is a path in the file system, or
-	// a place in a bucket. If it leads to an archive, entry is the path in the archive.
+	// a place in a bucket. In an archive or a bucket, entry is the path of the layout.
 	Where(layout string) (path, entry string)
 	// String returns the path of the volume as the user gave it.
 	String() string

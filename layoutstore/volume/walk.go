@@ -149,7 +149,7 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 		if statErr != nil && rel == "." && ClassifyName(e.Name()).looksLikeArchive() {
 			return nil // FindArchives reports this link
 		}
-		// Open the link from the top of the tree, because it may lead out of its directory.
+		// Open the link from the top of the tree, because it may lead out of its directory, but not out of the tree.
 		if root, err = plainfile.OpenRootIn(w.dir.root, filepath.FromSlash(name)); err != nil {
 			return w.reportError(name, fmt.Errorf("%w: %w", errLink, err))
 		}

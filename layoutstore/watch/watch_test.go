@@ -149,7 +149,7 @@ func TestWatchMissingDirectory(t *testing.T) {
 }
 
 // If the system refuses an event queue, or file descriptors run out, changes are noticed at the
-// tick. Once there is a queue, changes are noticed at once.
+// tick. Once there is a queue, events report changes.
 func TestWatchWithoutEventQueue(t *testing.T) {
 	dir := t.TempDir()
 	restore := layouttest.LimitFiles(t, 0)

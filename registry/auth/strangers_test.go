@@ -229,7 +229,7 @@ func TestErrorAnswers(t *testing.T) {
 		g.options.Refuse = func(w http.ResponseWriter, status int, reason string) { http.Error(w, "no: "+reason, status) }
 		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
 		if h = w.Header(); w.Code != c.status || w.Body.String() != "no: "+c.err.Error()+"\n" || h.Get("Retry-After") != c.retry || h.Get("WWW-Authenticate") != c.challenging || h.Get("Docker-Distribution-Api-Version") != "" {
-			t.Errorf("error %v: Refuse got status %d, the headers %v and the reason %q, want %+v", c.err, w.Code, h, w.Body, c)
+			t.Errorf("error %v, with Refuse: got status %d, the headers %v and the body %q, want %+v, with the error after \"no: \" in the body", c.err, w.Code, h, w.Body, c)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func FuzzErrorBody(f *testing.F) {
 		for _, c := range codes {
 			text := fmt.Sprintf("%v", c)
 			if strings.IndexFunc(text, unicode.IsControl) >= 0 || len(text) > 700 {
-				t.Errorf("error body %q: got %q, want a few short lines of printable text", body, text)
+				t.Errorf("error body %q: got %q, want one line of printable text of at most 700 bytes", body, text)
 			}
 		}
 	})

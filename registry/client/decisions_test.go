@@ -335,7 +335,7 @@ func TestLogIn(t *testing.T) {
 		layouttest.Try(t, err)
 		login, err := client.LogIn(t.Context(), from, http.Header{"Www-Authenticate": {c.challenge}}, "app")
 		if login.Authorization != c.want || login.Scheme != c.scheme || !errors.Is(err, c.err) {
-			t.Errorf("LogIn with a challenge from %s, %s, and the credential %v = %+v, error %v; want the values of the test case", c.from, c.challenge, c.credential, login, err)
+			t.Errorf("LogIn with a challenge from %s, %s, and the credential %v = %+v, error %v; want the header %q, the scheme %q and the error %v", c.from, c.challenge, c.credential, login, err, c.want, c.scheme, c.err)
 		}
 	}
 	client, err := New(Options{Registry: "reg.example", Keychain: keychainOf(t, "{")})

@@ -43,7 +43,7 @@ var (
 	ErrNotTLS = errors.New("the server does not speak TLS")
 	// ErrPrivate means that a realm, a redirect or a Location leads to a private address.
 	ErrPrivate = errors.New("the answer leads to a private address")
-	// ErrOtherHost means that a host other than the registry requires a login.
+	// ErrOtherHost means that a login would have to be sent to a host for which it is not meant.
 	ErrOtherHost = errors.New("a login is never sent to another host")
 	// ErrMismatch means that the answer has a wrong digest, size or range.
 	ErrMismatch = errors.New("the answer does not match the request")
@@ -180,8 +180,8 @@ func causeOf(status int) error {
 // maxErrorBody is how many bytes are read from the body of an error answer.
 const maxErrorBody = 64 << 10
 
-// ParseCodes returns at most five errors from the body of an answer, as short printable texts. For
-// any other body, such as an error page of a proxy, it returns nothing.
+// ParseCodes returns at most five errors from an error body of a registry or a token server, as
+// short printable texts. For any other body, such as an error page of a proxy, it returns nothing.
 func ParseCodes(body []byte) (codes []Code) {
 	var doc struct {
 		Errors []struct {

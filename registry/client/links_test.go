@@ -74,7 +74,7 @@ func FuzzLinks(f *testing.F) {
 		want := []link{{"before", []string{"prev"}}, {target, append([]string{}, strings.Fields(strings.ToLower(rel))...)}, {"after", []string{}}}
 		same := func(a, b link) bool { return a.target == b.target && slices.Equal(a.rel, b.rel) }
 		if got := parseLinks(values); !slices.EqualFunc(got, want, same) {
-			t.Errorf("nextLink(%q) = %q, want %q", values, got, want)
+			t.Errorf("parseLinks(%q) = %q, want %q", values, got, want)
 		}
 		// parseLinks also reads any other header to its end. linkQuery returns a valid query.
 		for _, l := range parseLinks([]string{target, title, rel}) {

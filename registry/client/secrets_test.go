@@ -228,7 +228,7 @@ func TestSecretsStayWithTheirHost(t *testing.T) {
 						err := use(t, w.client(t, theRegistry, scheme, l.credential))
 						checkSecrets(t, s, w.seen())
 						if t.Failed() {
-							t.Fatalf("registry over %s, %s login, %s to %s, challenge %s: a secret reached a wrong host (error of the calls: %v)", scheme, l.name, way, target, asks, err)
+							t.Fatalf("registry over %s, %s login, %s to %s, challenge %s: checkSecrets failed, see above (error of the calls: %v)", scheme, l.name, way, target, asks, err)
 						}
 					}
 				}

@@ -126,7 +126,7 @@ type seconds float64
 func (s *seconds) UnmarshalJSON(data []byte) error {
 	n, err := strconv.ParseFloat(strings.TrimSpace(strings.Trim(string(data), `"`)), 64)
 	if errors.Is(err, strconv.ErrRange) {
-		err = nil // if a number is out of range, strconv returns an infinite n or zero
+		err = nil // if a number is too large, n is infinite
 	}
 	if err != nil || math.IsNaN(n) {
 		n = 0

@@ -182,8 +182,8 @@ func TestCraneRegistryCannotResume(t *testing.T) {
 }
 
 // If the registry does not know a saved upload session, the client starts a new one within the same
-// call of Upload. It keeps the saved session if the failure is temporary, or if the registry
-// refuses every upload of this user.
+// call of Upload. It keeps the saved session if the failure is temporary, if the answer
+// is 401, or if the registry refuses new uploads too.
 func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 	for _, test := range []struct {
 		status        int

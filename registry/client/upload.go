@@ -273,7 +273,7 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		return err
 	}
 	if !x.isStreamed() {
-		x.session = nil // an interrupted PUT leaves the session in an unknown state
+		x.session = nil // an interrupted PUT leaves the session in an unknown state, so the upload starts over
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ type Change struct {
 	File string `json:"file"`
 	// Did is created, changed, unchanged or removed, or absent if there was nothing to remove.
 	Did string `json:"did"`
-	// Warnings contains one line per file that containerd ignores from now on.
+	// Warnings are lines about files that containerd ignores from now on, for all hosts or for this one.
 	Warnings []string `json:"warnings,omitempty"`
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// edit returns the text of file with the section of this mirror. The section replaces an existing
-// one. Otherwise, it is added before the first table, so that containerd asks the mirror before
+// edit returns the text of file with the section of this mirror. It replaces an existing section.
+// Without one, the section is added before the first table, so that containerd asks the mirror before
 // other hosts. created says what has to be created for the section.
 func (m *Mirror) edit(text []byte, file string, created made) ([]byte, error) {
 	if _, err := parse(text); err != nil {
@@ -135,8 +135,8 @@ func aboveComment(text []byte, least, at int) int {
 
 func lineStart(text []byte, at int) int { return bytes.LastIndexByte(text[:at], '\n') + 1 }
 
-// sameButFor returns an error unless all contains exactly the settings of rest and of lines.
-// Otherwise, a key of one of these texts has moved into a table of the other.
+// sameButFor returns an error unless all contains exactly the settings of rest and of lines. So no
+// key of one of these texts can move into a table of the other.
 func sameButFor(all, rest, lines []byte) error {
 	var settings [3]map[string]any
 	for i, text := range [][]byte{all, rest, lines} {

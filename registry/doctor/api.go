@@ -105,7 +105,7 @@ func errorsOf(body []byte) string {
 	return ": " + problem.Excerpt(strings.Trim(text, ": "), 500)
 }
 
-// If the clocks differ by at least this, the step is a warning or a failure, because certificates
+// If the clocks differ by more than this, the step is a warning or a failure, because certificates
 // and tokens depend on the time.
 const (
 	clockWarning = 30 * time.Second

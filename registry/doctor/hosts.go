@@ -89,7 +89,7 @@ func (d *doctor) checkHosts(h *containerd.Hosts, own, advice string) Step {
 	}
 	for _, file := range host.Files {
 		if _, err := plainfile.Read(file, maxFile); err != nil {
-			return failed("create the missing file: until it exists, containerd cannot pull with this hosts.toml", "%s: certificate: %v", h.File, err)
+			return failed("create that file or make it readable: until then, containerd cannot pull with this hosts.toml", "%s: certificate: %v", h.File, err)
 		}
 	}
 	switch {

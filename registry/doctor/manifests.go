@@ -197,7 +197,7 @@ type children struct {
 // fetch fetches the manifests in an index that is nested at the given depth.
 func (c *children) fetch(ctx context.Context, index manifest, depth int) (step Step, bad bool) {
 	if depth > maxDepth {
-		return damaged("an index at this nesting level is too deep for any client", "the indexes are nested %d levels deep", depth), true
+		return damaged("no client follows indexes that are nested so deeply", "the indexes are nested %d levels deep", depth), true
 	}
 	for _, child := range index.Manifests {
 		if c.count++; c.count > maxChildren {

@@ -1,5 +1,5 @@
-// Package limit limits the requests and connections of each client, so that one client cannot slow
-// down the others.
+// Package limit limits the requests and connections of each client, so that one client cannot use
+// all capacity.
 //
 // [Requests] wraps a handler, and answers 429 to a client that sends too many requests.
 // [Connections] is a hook of http.Server that closes connections beyond a client's limit.

@@ -61,7 +61,7 @@ func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryR
 
 // search finds the repositories and tags that match every word of a query, sorted by name. A word
 // matches if the name (NAME or NAME:TAG) contains the word, or if the digest of the tag starts with
-// it. If the name of a repository alone matches, search does not list its tags.
+// it. If a repository's name matches without a tag, search does not list its tags.
 func search(s *layoutstore.Snapshot, query, after string, n int) (rows []repositoryRow, more bool) {
 	words := wordsOf(query)
 	roots := s.Roots()

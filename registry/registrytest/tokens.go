@@ -40,7 +40,7 @@ func newTokens(tb TB) *Tokens {
 	return t
 }
 
-// Asked returns the scopes that clients requested, as one string per request for a token.
+// Asked returns the scopes for which clients got tokens, as one string per token.
 func (t *Tokens) Asked() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -203,8 +203,8 @@ func (f *files) use(state []fs.FileInfo) {
 	f.used, f.changed, f.failed = state, false, false
 }
 
-// fail records a state that cannot be used. It reports whether that state differs from the previous
-// one that could not be used.
+// fail records a state that cannot be used. It reports whether that state is new: the files
+// were usable since the last failure, or failed in another state.
 func (f *files) fail(state []fs.FileInfo) bool {
 	isNew := !f.failed || !sameStates(state, f.failedIn)
 	f.failed, f.failedIn = true, state

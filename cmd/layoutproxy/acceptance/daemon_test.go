@@ -75,7 +75,7 @@ const (
 )
 
 // config returns the text of config.toml. A key of settings is a PLUGIN, or PLUGIN".TABLE for a
-// table of a plugin. Its value is the TOML text of this table.
+// table of a plugin. Its value is the TOML text of this table, and replaces the default.
 func (c *containerd) config(settings map[string]string) string {
 	version, cri := 2, "io.containerd.grpc.v1.cri"
 	if c.major >= 2 {

@@ -146,7 +146,7 @@ func (v versity) checkPresigned(t *testing.T, b bucket.Bucket) {
 	} {
 		resp, text := requestOnce(t, c.method, c.url, "Range", c.ranges)
 		if resp.StatusCode != c.status || c.body != "" && text != c.body {
-			t.Errorf("%s %s, range %q: got status %s and body %q, want %d and %q", c.method, c.url, c.ranges, resp.Status, text, c.status, c.body)
+			t.Errorf("%s %s, range %q: got status %s and body %q, want %d and %q (empty means any body)", c.method, c.url, c.ranges, resp.Status, text, c.status, c.body)
 		}
 	}
 }

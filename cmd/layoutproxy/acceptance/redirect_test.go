@@ -29,7 +29,7 @@ func TestOnlyBlobsThatAreObjectsAreRedirected(t *testing.T) {
 	must(t, err)
 	if resp.StatusCode != http.StatusTemporaryRedirect || body != "" || resp.Header.Get("Cache-Control") != "no-store" ||
 		to.Host != "store.invalid:9000" || !strings.HasSuffix(to.Path, "/install/blobs/sha256/"+d.Encoded()) || to.Query().Get("X-Amz-Expires") != "300" {
-		t.Errorf("got status %s, location %s and body %q; want status 307, the URL of the object and no body", resp.Status, to, body)
+		t.Errorf("got status %s, location %s, Cache-Control %q and body %q; want status 307, the URL of the object for 300 seconds, no-store and no body", resp.Status, to, resp.Header.Get("Cache-Control"), body)
 	}
 	for _, r := range server.Requests() { // layoutproxy's check after its start may request other keys
 		if strings.HasSuffix(r.Key, d.Encoded()) {

@@ -79,7 +79,7 @@ func writeFirst(out *bytes.Buffer, b []byte) int {
 	return n
 }
 
-// isPrintable reports whether b consists of printable ASCII, and so needs no escapes.
+// isPrintable reports whether b consists of printable ASCII, line ends and tabs, and so needs no escapes.
 func isPrintable(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\n' && c != '\t' || c >= 0x7f {

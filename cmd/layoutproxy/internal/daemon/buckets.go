@@ -74,7 +74,8 @@ func mayAnswerLater(err error) bool {
 }
 
 // redirectExpires is how long a URL to which a client is redirected is valid. Clients use it at
-// once, but their clocks may differ by minutes. A running download may take longer.
+// once. The minutes allow for a difference between the clocks of layoutproxy and the object store.
+// A running download may take longer.
 const redirectExpires = 5 * time.Minute
 
 // redirect returns the URL in the bucket for a blob that is stored as one object. If ok is false,

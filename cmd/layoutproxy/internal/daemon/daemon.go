@@ -209,9 +209,9 @@ func (s *Daemon) Run(ctx context.Context) error {
 	}
 	defer s.untrace()
 	s.notify.send("READY=1")
-	group.Go(func() error { return s.untilStuck(groupCtx, "watcher of the sources", s.live.run) })
-	group.Go(func() error { return s.untilStuck(groupCtx, "monitor of the buckets", s.reach.Run) })
-	group.Go(func() error { return s.untilStuck(groupCtx, "readiness of versions", s.verdicts.run) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "the watcher of the sources", s.live.run) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "the monitor of the buckets", s.reach.Run) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "the judge of versions", s.verdicts.run) })
 	if s.drop != nil {
 		group.Go(func() error { return s.drop.Run(groupCtx) })
 	}

@@ -88,8 +88,8 @@ func Hint(err error) string {
 	return ""
 }
 
-// OnSignal returns a context that ends at SIGINT or SIGTERM. Until stop, further signals do
-// nothing.
+// OnSignal returns a context that ends at SIGINT or SIGTERM. Further signals have no effect until
+// stop is called.
 func OnSignal(parent context.Context) (ctx context.Context, stop func()) {
 	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 }
