@@ -83,11 +83,11 @@ func (p *pullFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&p.platform, "platform", "", "pull only the `os/arch` variant of multi-platform images")
 	f.BoolVar(&o.Tree, "tree", false, "write directories instead of archives")
 	f.Int64VarP(&p.chunk, "images-bundle-chunk-size", "c", 0, "cut archives into chunks of at most this many `gigabytes` (10^9 bytes); 0 means no chunks")
-	f.BoolVar(&p.gost, "gost-digest", false, "write a checksum file NAME.gostsum beside each file NAME (GOST R 34.11-2012, 256 bit)")
+	f.BoolVar(&p.gost, "gost-digest", false, "write a checksum file NAME.gostsum beside each archive or chunk NAME (GOST R 34.11-2012, 256 bit)")
 	p.sign.AddFlags(f)
 	f.StringVar(&o.TempDir, "tmp-dir", "", "`directory` for fetched blobs until the archives are written, on any file system (default DIR/.tmp)")
 	f.BoolVar(&o.NoResume, "no-pull-resume", false, "start over, and ignore what an interrupted pull has fetched")
-	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish the complete part, list the missing content at the end, and exit with 3")
+	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "if content is missing, publish what is complete without it, list what is missing, and exit with 3")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pulled, and write nothing")
 	deckhouseFlags(f, &p.selection)
 }

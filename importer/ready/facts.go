@@ -1,6 +1,8 @@
 package ready
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/release"
@@ -77,6 +79,13 @@ type Build struct {
 	Unreadable                             []Unreadable
 	OwnUnreadable                          string // why the platform image's own list cannot be read
 	Requirements                           release.Requirements
+}
+
+// isInstallerRead reports whether the installer's lists of images could be read. If not, Declared is incomplete.
+func (b Build) isInstallerRead() bool {
+	return b.Installer.State == Complete && !slices.ContainsFunc(b.Unreadable, func(u Unreadable) bool {
+		return u.Image.Repository == b.Installer.Repository
+	})
 }
 
 // Module is a module with its judged versions.

@@ -171,8 +171,8 @@ func judgeDatabases(all []Image) (notes []Reason) {
 }
 
 // compareLists adds a note for each difference between the platform image's list of images and the
-// installer's list. Clusters use the list in the platform image. So images that only this list declares are
-// required, too.
+// installer's list, if both could be read. Clusters use the list in the platform image. So images that
+// only this list declares are required, even if the installer's list could not be read.
 func (j *judge) compareLists(b Build, v *VersionVerdict) {
 	if b.OwnUnreadable != "" {
 		v.Notes = append(v.Notes, Reason{Kind: UnreadableOwnList, Detail: b.OwnUnreadable})
@@ -187,6 +187,9 @@ func (j *judge) compareLists(b Build, v *VersionVerdict) {
 		declared[entryOf(i)] = true
 	}
 	differ := func(i Image, only string) {
+		if !b.isInstallerRead() {
+			return
+		}
 		v.Notes = append(v.Notes, Reason{Kind: DifferentList, Module: i.Module, Image: i.Name, Reference: i.Reference,
 			Version: fmt.Sprintf("only the list of %s declares module %s image %s as %s", only, i.Module, i.Name, i.Reference)})
 	}

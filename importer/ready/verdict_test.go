@@ -136,6 +136,18 @@ func TestJudgeReportsMissingFacts(t *testing.T) {
 		}, Question{}, []string{
 			"! v1.69.3: missing module common image new: " + declared("common", "new").Reference,
 			"- v1.69.3: only the list of the platform image declares module common image new as " + declared("common", "new").Reference}},
+		"a platform list, but a missing installer": {func(f *Facts) {
+			b := &f.Builds[0]
+			missing(&b.Installer)
+			b.Declared, b.Own = nil, []Image{declared("common", "pause"), withState(declared("common", "new"), Missing)}
+		}, Question{}, []string{
+			"! v1.69.3: missing installer: install:v1.69.3" + why,
+			"! v1.69.3: missing module common image new: " + declared("common", "new").Reference}},
+		"a platform list, but an installer whose list cannot be read": {func(f *Facts) {
+			b := &f.Builds[0]
+			b.noteUnreadable(b.Installer, errors.New("no tar"))
+			b.Declared, b.Own = b.Declared[:1], b.Declared
+		}, Question{}, []string{"! v1.69.3: the declarations of install:v1.69.3 cannot be read: no tar"}},
 		"a module":              {func(f *Facts) { f.Modules[0].Tags = nil }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: module console is missing", "! v1.70.1: module console is missing"}},
 		"a version of a module": {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Image) }, Question{}, []string{"! v1.69.3: missing module console image version v1.1.0: modules/console:v1.1.0" + why}},
 		"an image of a module":  {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Declared[0]) }, Question{}, []string{"! v1.69.3: missing module console image agent: " + declared("console", "agent").Reference + why}},

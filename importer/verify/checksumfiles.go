@@ -178,9 +178,9 @@ func (b checksumDir) path(name string) string {
 	return name
 }
 
-// locate finds the file whose name is beside a checksum, or the chunks of the archive with this name. The
-// name may be a path on another machine. In that case only its last segment counts, which must equal own, the
-// name of the checksum file without its suffix.
+// locate finds the file whose name is beside a checksum, or the chunks of the archive with this name. If
+// the name is a path on another machine, locate looks for the last segment of the path. This segment must
+// equal own, which is the name of the checksum file without its suffix.
 func (b checksumDir) locate(name, own string) (where extent.List, of string) {
 	for _, try := range []string{filepath.Clean(name), filepath.Base(name)} {
 		if !filepath.IsLocal(try) || try != filepath.Clean(name) && try != own {

@@ -212,9 +212,9 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 	return ctx.Err()
 }
 
-// layoutOf returns the position at which an earlier scrub stopped in layouts: it had read all
-// layouts before this position. If it had read all layouts, the position is len(layouts). If it had
-// read none, or if its last layout does not exist anymore, the result is -1.
+// layoutOf returns the index in layouts at which an earlier scrub stopped, at the position from. The
+// scrub had read all layouts before this index, or all of them if the index is len(layouts). If it had
+// read none, or if the layout at from no longer exists, layoutOf returns -1.
 func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	if path < from.Repository {
 		return len(layouts)

@@ -93,8 +93,8 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	if text, ok := verified(t, dir, key); !ok {
 		t.Error(text)
 	}
-	// The bundle stays complete even if its archives are split again, into different chunks, after
-	// the signature.
+	// The bundle stays complete even if its archives are split into different chunks after it was
+	// signed.
 	var joined []byte
 	for _, name := range archiveFiles(t, dir)[1:] {
 		data, err := os.ReadFile(name)

@@ -51,7 +51,7 @@ func (f *finder) sortChunks(chunks []chunk) []chunk {
 	})
 	return slices.CompactFunc(chunks, func(b, a chunk) bool { // CompactFunc passes the later element first
 		if a.number == b.number {
-			f.report(problem.Conflict, b.name, fmt.Errorf("%s has the same number, and is read instead", a.name))
+			f.report(problem.Conflict, b.name, fmt.Errorf("%s has the same number, so this chunk is not read", a.name))
 		}
 		return a.number == b.number
 	})

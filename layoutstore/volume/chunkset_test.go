@@ -265,7 +265,7 @@ func TestFindArchivesAndChunks(t *testing.T) {
 	if want := []string{"b.tar", "c.tar", "e.tar", "f.tar", "g.tar"}; !slices.Equal(names, want) {
 		t.Errorf("%q", names)
 	}
-	twice := " conflict: %[1]s.tar.0000.chunk has the same number, and is read instead"
+	twice := " conflict: %[1]s.tar.0000.chunk has the same number, so this chunk is not read"
 	both := " conflict: its chunks (1) are in the same directory and are not read: remove the archive or the chunks"
 	if want := []string{"a.tar.1000000.chunk damaged: illegal chunk number 1000000: it must be below 1000000", "b.tar.00000.chunk" + fmt.Sprintf(twice, "b"), "c.tar" + both,
 		"d.tar.99999999999999999999.chunk damaged: illegal chunk number 99999999999999999999: it must be below 1000000", "f.tar.00000.chunk" + fmt.Sprintf(twice, "f"), "g.tar" + both}; !slices.Equal(problems, want) {

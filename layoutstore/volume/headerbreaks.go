@@ -128,7 +128,8 @@ func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*pr
 		return unreadProblem(problem.Damaged, s.copyAgain, "%[1]s is damaged: %[2]s; copy %[1]s again", chunkLabel(chunk), where), nil
 	}
 	s.copyAgain = s.suspectNames(suspects)
-	return unreadProblem(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy these chunks again", s.seams.cutShort(suspects), chunkLabel(chunk), where), nil
+	return unreadProblem(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy %s again, and %s if that does not help",
+		s.seams.cutShort(suspects), chunkLabel(chunk), where, strings.Join(s.copyAgain, " or "), chunkLabel(chunk)), nil
 }
 
 // suspectNames returns the names of the chunks to copy again, with the most likely one first.

@@ -27,7 +27,7 @@ func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	}
 	if found < 0 {
 		if zeros >= maxPadding {
-			s.trailing = append(s.trailing, harmlessProblem("%s behind the archive's end, at byte %d: the first %d bytes are zeros, and the rest is not read", formatBytes(s.size-end), end, maxPadding))
+			s.trailing = append(s.trailing, harmlessProblem("%s after the archive's end, at byte %d: the first %d bytes are zeros, and the rest is not read", formatBytes(s.size-end), end, maxPadding))
 		}
 		return nil
 	}
@@ -39,15 +39,15 @@ func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	switch {
 	// A chunk that is left over may begin with a header by chance.
 	case second && !begins:
-		f := harmlessProblem("a second archive begins at byte %d, behind the end of this one, and is not read: %s. %s", found, formatBytes(s.size-found), s.splitAdvice(found))
+		f := harmlessProblem("a second archive begins at byte %d, after the end of this one, and is not read: %s. %s", found, formatBytes(s.size-found), s.splitAdvice(found))
 		f.Harmless = false
 		s.trailing = append(s.trailing, f)
 		return nil
 	case found < partEnd:
-		s.trailing = append(s.trailing, harmlessProblem("%s behind the archive's end, at byte %d: not zeros, and not read", formatBytes(partEnd-found), found))
+		s.trailing = append(s.trailing, harmlessProblem("%s after the archive's end, at byte %d: not zeros, and not read", formatBytes(partEnd-found), found))
 	}
 	if len(chunks) > 0 {
-		s.trailing = append(s.trailing, harmlessProblem("behind the archive's end, and not read: %s, %s. If these chunks are left over from a longer set, remove them", formatNames(chunks), formatBytes(chunkBytes)))
+		s.trailing = append(s.trailing, harmlessProblem("after the archive's end, and not read: %s, %s. If these chunks are left over from a longer set, remove them", formatNames(chunks), formatBytes(chunkBytes)))
 	}
 	return nil
 }

@@ -62,15 +62,15 @@ func TestDataAfterEndOfArchive(t *testing.T) {
 		"nothing":                                  {nil, "", false},
 		"padding of GNU tar":                       {zeros(10240 - len(one)), "", false},
 		"zeros":                                    {zeros(100_001), "", false},
-		"a byte":                                   {[]byte("\n"), "1 byte behind the archive's end, at byte 2048:", true},
-		"text":                                     {[]byte("some text"), "9 bytes behind the archive's end, at byte 2048:", true},
-		"text after padding":                       {append(zeros(70_000), "text"...), "4 bytes behind the archive's end, at byte 72048:", true},
-		"a block that is not a header":             {bytes.Repeat([]byte{7}, 512), "512 bytes behind", true},
-		"a second archive":                         {two, "a second archive begins at byte 2048, behind the end of this one, and is not read: 2048 bytes", false},
+		"a byte":                                   {[]byte("\n"), "1 byte after the archive's end, at byte 2048:", true},
+		"text":                                     {[]byte("some text"), "9 bytes after the archive's end, at byte 2048:", true},
+		"text after padding":                       {append(zeros(70_000), "text"...), "4 bytes after the archive's end, at byte 72048:", true},
+		"a block that is not a header":             {bytes.Repeat([]byte{7}, 512), "512 bytes after", true},
+		"a second archive":                         {two, "a second archive begins at byte 2048, after the end of this one, and is not read: 2048 bytes", false},
 		"a second archive after padding":           {append(zeros(10240-len(one)), two...), "a second archive begins at byte 10240, ", false},
 		"a second archive at an odd byte":          {append(zeros(7), two...), "a second archive begins at byte 2055, ", false},
 		"a second archive, truncated":              {two[:700], "a second archive begins at byte 2048, ", false},
-		"a second archive after text":              {append([]byte("text"), two...), "2052 bytes behind", true},
+		"a second archive after text":              {append([]byte("text"), two...), "2052 bytes after", true},
 		"a second archive with an extended header": {written(t, "gnu-sparse-1.0"), "a second archive begins at byte 2048, ", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,10 +116,10 @@ func TestChunksAfterEndOfArchive(t *testing.T) {
 	}{
 		"nothing":        {nil, nil, false},
 		"padding":        {make([]byte, 3*chunk), nil, false},
-		"a stale chunk":  {stale, []string{"behind the archive's end, and not read: bundle.tar.0002.chunk, 1024 bytes"}, false},
-		"behind padding": {append(make([]byte, chunk), stale...), []string{"behind the archive's end, and not read: bundle.tar.0003.chunk, 1024 bytes"}, false},
-		"two":            {append(bytes.Clone(stale), stale...), []string{"behind the archive's end, and not read: bundle.tar.0002.chunk, bundle.tar.0003.chunk, 2048 bytes"}, false},
-		"a stale chunk that begins with a header": {two[:chunk], []string{"behind the archive's end, and not read: bundle.tar.0002.chunk"}, false},
+		"a stale chunk":  {stale, []string{"after the archive's end, and not read: bundle.tar.0002.chunk, 1024 bytes"}, false},
+		"behind padding": {append(make([]byte, chunk), stale...), []string{"after the archive's end, and not read: bundle.tar.0003.chunk, 1024 bytes"}, false},
+		"two":            {append(bytes.Clone(stale), stale...), []string{"after the archive's end, and not read: bundle.tar.0002.chunk, bundle.tar.0003.chunk, 2048 bytes"}, false},
+		"a stale chunk that begins with a header": {two[:chunk], []string{"after the archive's end, and not read: bundle.tar.0002.chunk"}, false},
 		"a second archive":                        {append(make([]byte, chunk/2), two...), []string{"a second archive begins at byte 2560"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -70,9 +70,9 @@ type page struct {
 	Manifests    json.RawMessage `json:"manifests"`
 }
 
-// pages reads a list of at most limit entries, page by page. The function of returns the field of a
-// page that contains the entries. The function merge returns the new entries of a page, and the
-// value of the parameter last for the next page. A list without this parameter has an empty value.
+// pages reads a list of at most limit entries, page by page. of returns the field of a page that
+// contains its entries. merge takes the entries of a page; it returns those that are new, and the value
+// of the query parameter last for the next page. If the list has no such parameter, the value is empty.
 func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(page) json.RawMessage, merge func([]T) ([]T, string)) (all []T, err error) {
 	k.want = []int{http.StatusOK}
 	query := k.url.Query()

@@ -55,9 +55,9 @@ func (d *doctor) send(ctx context.Context, method, path string, header map[strin
 	return answer{resp.StatusCode, resp.Status, resp.Header, resp.ContentLength, body, resp.Request.URL}, nil
 }
 
-// namespace returns the value of the query parameter ns that containerd sends to server: image, the
-// registry in the image's name, if server is a mirror of that registry. It is empty if server is
-// the registry itself.
+// namespace returns the value of the query parameter ns that containerd sends to server. image is the
+// registry in the image's name. To a mirror of that registry, containerd sends image. To the registry
+// itself, it sends no ns, and the value is empty.
 func namespace(image, server string) string {
 	if image == server || image == dockerHub && server == "registry-1.docker.io" {
 		return ""

@@ -17,8 +17,8 @@ func login(user, password string) client.Options {
 	return client.Options{Credential: client.Credential{Username: user, Password: password, Source: "a test"}}
 }
 
-// guarded returns a handler. If the function in returns true, the request has a login, and the
-// handler passes it to h. It answers all other requests with 401 and the challenge.
+// guarded returns a handler that passes a request to h if in reports that the request has a valid
+// login. It answers all other requests with 401 and the challenge.
 func guarded(h http.Handler, challenge string, in func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if in(req) {

@@ -83,7 +83,7 @@ func pass(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
 	w.Write(answer.Body.Bytes())
 }
 
-// The fault from on changes the answers to requests with the given method and a word in the path.
+// on returns a fault that changes the answers to requests with this method whose path contains path.
 func on(method, path string, change func(answer *httptest.ResponseRecorder)) fault {
 	return func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder) {
 		if req.Method == method && strings.Contains(req.URL.Path, path) {

@@ -44,7 +44,7 @@ const accept = "application/vnd.docker.distribution.manifest.v2+json, applicatio
 	"application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
 
 func (d *doctor) adviceMissing() string {
-	return fmt.Sprintf("check what the server has: open %s/v2/%s/tags/list, or /status at the admin address, or run layoutproxy list SOURCE; a repository's name is the root repository, followed by the path in the bundle",
+	return fmt.Sprintf("check what the server has: open %s/v2/%s/tags/list, or run layoutproxy list SOURCE; /status at the admin address lists problems; a repository's name is the root repository, followed by the path in the bundle",
 		d.url, d.image.repository)
 }
 
@@ -197,7 +197,7 @@ type children struct {
 // fetch fetches the manifests in an index that is nested at the given depth.
 func (c *children) fetch(ctx context.Context, index manifest, depth int) (step Step, bad bool) {
 	if depth > maxDepth {
-		return damaged("no client follows indexes that are nested so deeply", "the indexes are nested %d levels deep", depth), true
+		return damaged("no client follows indexes that are nested so deeply", "the indexes are nested at least %d levels deep", depth), true
 	}
 	for _, child := range index.Manifests {
 		if c.count++; c.count > maxChildren {

@@ -137,7 +137,7 @@ func adviceOfAlert(err error) string {
 	switch {
 	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"),
 		strings.Contains(text, "unknown certificate authority"), strings.Contains(text, "handshake failure"):
-		return "the server requires a client certificate signed by an authority in its --client-ca: give one with --client-cert and --client-key"
+		return "the server may require a client certificate from an authority in its --client-ca: give one with --client-cert and --client-key"
 	case strings.Contains(text, "certificate expired"):
 		return "renew the client certificate"
 	}

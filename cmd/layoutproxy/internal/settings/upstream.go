@@ -136,7 +136,7 @@ func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap
 	}
 	if !push { // A push warns about missing features itself (push.Run).
 		o.Noticed = func(err error) {
-			log.Warn("a feature of the registry is missing", zap.Error(err))
+			log.Warn("a feature of the registry cannot be used", zap.Error(err))
 		}
 	}
 	return client.New(o)
