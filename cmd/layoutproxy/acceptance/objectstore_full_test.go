@@ -63,6 +63,7 @@ func startVersity(t *testing.T) versity {
 			return v
 		}
 		_ = cmd.Process.Kill()
+		<-ended
 		if try == 2 {
 			t.Fatalf("versitygw: %v\n%s", err, log)
 		}

@@ -3,6 +3,7 @@ package acceptance
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -137,7 +138,7 @@ func healthy(ctx context.Context, url string, ended chan error) error {
 		select {
 		case err := <-ended:
 			ended <- err
-			return fmt.Errorf("the program has ended: %w", err)
+			return errors.Join(errors.New("the program has ended"), err)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(20 * time.Millisecond):

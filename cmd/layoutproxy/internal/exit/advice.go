@@ -168,7 +168,7 @@ func ImportError(err error) error {
 	case errors.Is(err, importer.ErrPackedFromBucket):
 		return UsageError(WithHint(err, "import this bundle without --keep-packed"))
 	case errors.Is(err, importer.ErrNotPacked):
-		return UsageError(WithHint(err, "import this bundle separately, without --keep-packed"))
+		return UsageError(WithHint(err, "import this bundle with another command, without --keep-packed"))
 	case errors.As(err, &incomplete) && incomplete.IsTransient():
 		return ContentError(WithHint(err, "the bundle cannot be read: check its disk and its permissions, and import again"))
 	case errors.As(err, &incomplete):

@@ -147,7 +147,7 @@ func overlapHint(e *Error) string {
 	case e.kind == "same" && slices.Contains(roles, Store) && slices.Contains(roles, Source):
 		hint = "remove that source: layoutproxy serves the store anyway"
 	case slices.Contains(roles, Bundle):
-		hint = "move the bundle out of the store, or remove it: layoutproxy already serves what is in the store"
+		hint = "move the bundle out of the store, or the store out of the bundle; what was imported into the store is served anyway"
 	}
 	return hint
 }
