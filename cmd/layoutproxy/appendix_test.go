@@ -15,7 +15,7 @@ type message struct{ text, hint string }
 type appendix struct {
 	// said contains every string literal of the program.
 	said map[string]bool
-	// messages are the texts that need a row: all errors, and advice that is printed without one.
+	// messages are the texts that need a row: all errors, and advice that is printed without an error.
 	messages []string
 	// advice maps each error to the advice that is printed with it.
 	advice map[string][]string
@@ -48,8 +48,8 @@ var row = regexp.MustCompile("^\\| `([^`]+)` \\| (.*?) ?\\| ?(.*?) ?\\|$")
 
 const heading = "\n## Appendix: messages\n"
 
-// update rewrites the appendix of a page. It removes rows of messages that the program no longer
-// has, updates the advice in the others, and adds rows for new messages to the last section.
+// update rewrites the appendix of a page. It removes rows of messages that need no row any more, updates the
+// advice in the remaining rows, and adds rows for new messages to the last section.
 func (a *appendix) update(page string) string {
 	before, list, found := strings.Cut(page, heading)
 	if !found {

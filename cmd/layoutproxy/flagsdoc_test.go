@@ -25,7 +25,7 @@ func TestConfigurationPageHasEverySetting(t *testing.T) {
 	}
 	_, table, _ := strings.Cut(string(page), "\n## All settings\n")
 	table, _, _ = strings.Cut(table, "\n## ")
-	// The first three exist only as flags; sources exists only as a key of the file.
+	// The file cannot set config and check-config. sources is a key of the file, not a flag.
 	shown := map[string]bool{"config": true, "check-config": true, "output": true, "sources": true}
 	for _, m := range regexp.MustCompile("`--([a-z0-9-]+)").FindAllStringSubmatch(table, -1) {
 		shown[m[1]] = true

@@ -54,7 +54,7 @@ func (p *process) peak(t *testing.T) int64 {
 	return kilobytes << 10
 }
 
-// bounded fails the test if the peak memory of the process exceeds before by more than limit bytes.
+// bounded fails the test if the peak memory of the process is more than limit bytes above an earlier peak.
 func (p *process) bounded(t *testing.T, before, limit int64) {
 	t.Helper()
 	grown := p.peak(t) - before
@@ -64,8 +64,8 @@ func (p *process) bounded(t *testing.T, before, limit int64) {
 	}
 }
 
-// served sends n requests from a second client, half of them on new connections. It fails the test
-// unless all are answered.
+// served sends n requests, each from a new client on its own connection, half of them without keep-alive.
+// It fails the test unless each response is complete and has the status 200.
 func (p *process) served(t *testing.T, path string, n int) {
 	t.Helper()
 	good := 0

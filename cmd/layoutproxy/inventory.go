@@ -126,8 +126,8 @@ func signedDirectory(args []string) (string, error) {
 	return dir, nil
 }
 
-// encode returns the inventory as JSON, and its signature if key is not nil. If dir is not empty,
-// it also writes the inventory and the signature to dir.
+// encode returns the inventory as JSON. If dir is not "", it also writes the inventory to dir, with a
+// signature if key is not nil. Without a key, it removes the old signature from dir.
 func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.SigningKey, dir string) (data []byte, err error) {
 	var signature []byte
 	if key != nil {
@@ -156,8 +156,8 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 	return data, err
 }
 
-// gather makes the inventory of sources or of a registry. Some registries do not list all their
-// repositories. So gather also looks for the repositories in known, unless known is nil.
+// gather makes the inventory of sources or of a registry. Registries do not list all their content. So gather
+// also asks a registry for the repositories and untagged manifests in known, unless known is nil.
 func (i *inventoryFlags) gather(ctx context.Context, c *console.Output, cmd *cobra.Command, args []string, known *inventory.Inventory) (*inventory.Inventory, []problem.Problem, error) {
 	var b inventory.Builder
 	var problems []problem.Problem

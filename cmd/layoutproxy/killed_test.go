@@ -45,9 +45,9 @@ func killPoints(t *testing.T, total int) (points []int) {
 	return points
 }
 
-// killAt runs the program and kills it at request number at, counted from 1. If at is even, the
-// registry processes the request before the kill, and only the response is lost. A run
-// may send slightly fewer requests than total. So it may end early if at is among the last 2 %.
+// killAt runs the program, and kills it during the request with the number at, counted from 1. If the number
+// is even, the registry processes the request before the kill, and only the response is lost. A run may send
+// slightly fewer requests than total. So the program may end unkilled if at is in the last 2 % of total.
 func killAt(t *testing.T, r *registrytest.Registry, at, total int, args []string) {
 	t.Helper()
 	var reached atomic.Bool

@@ -30,7 +30,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exit.Done
 	}
 	if exit.Status(err) == exit.Interrupted && console.IsTerminal(stderr) {
-		fmt.Fprint(terminal, "\r") // The message overwrites ^C, which the terminal has printed there.
+		fmt.Fprint(terminal, "\r") // The message overwrites the ^C that the terminal has printed.
 	}
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintf(stderr, "layoutproxy: %s\n", msg)
@@ -80,7 +80,7 @@ pulls, verifies, imports and pushes such bundles. A bundle is a directory of arc
 	return root, c
 }
 
-// withUsage returns args, but adds the usage of the command as a hint to its errors.
+// withUsage returns args, but an error of args that has no hint gets the usage of the command as its hint.
 func withUsage(args cobra.PositionalArgs) cobra.PositionalArgs {
 	if args == nil {
 		return nil

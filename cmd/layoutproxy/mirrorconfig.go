@@ -117,8 +117,8 @@ func (f *mirrorFlags) readElsewhere() string {
 	return why + ", and not " + f.write + ": use --write auto to write the file to the directory that containerd reads"
 }
 
-// printMirror prints the file. In JSON, the path of the file is in the directory that containerd on
-// this node reads, or in the default directory if that directory is unknown.
+// printMirror prints the file. The comments in the file, and its path in JSON, name the directory that
+// containerd on this node reads, or the default directory if readDir returns an error.
 func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
 	dir, _, err := flags.readDir()
 	if err != nil {

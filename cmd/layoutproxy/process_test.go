@@ -65,7 +65,7 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 	}
 }
 
-// ownDirectories returns an environment with separate directories for cache and state.
+// ownDirectories returns this process's environment, but with new, empty directories for cache and state.
 func ownDirectories(t *testing.T) []string {
 	t.Helper()
 	return append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir())

@@ -204,7 +204,7 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	return c.Print(w, found, found.WriteText)
 }
 
-// run makes the plan, or reads it from a file. With --yes or --execute, it also carries it out.
+// run makes the plan, or reads it from the file of --execute. With --yes or --execute, run carries it out.
 func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan, done bool, err error) {
 	switch {
 	case f.execute != "":
@@ -234,7 +234,7 @@ func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan,
 	return plan, true, err
 }
 
-// printDone prints that the plan was carried out, or how to carry it out.
+// printDone prints that the plan was carried out, or how to carry it out; nothing for an empty plan.
 func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err error) {
 	switch {
 	case plan.IsEmpty():
@@ -248,8 +248,8 @@ func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err erro
 	return err
 }
 
-// sweep removes images that an earlier prune has untagged, if their grace period has ended. It only
-// logs an error, because the next prune or import will try again.
+// sweep removes images that an earlier prune has untagged, if their grace period has ended. If that fails,
+// sweep at most logs a warning, because the next prune or import will try again.
 func sweep(ctx context.Context, c *console.Output, o prune.Options) {
 	p, err := prune.New(o)
 	if err == nil {

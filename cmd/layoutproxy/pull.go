@@ -203,11 +203,11 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 // judgedPull is the report of a pull, with the verdict on the bundle.
 type judgedPull struct {
 	*pull.Report
-	Ready *ready.Verdict `json:"ready,omitempty"` // nil if the bundle has no platform version
+	Ready *ready.Verdict `json:"ready,omitempty"` // nil if there is no verdict: see judge
 }
 
-// judge returns whether the versions in the bundle are ready, or nil if that is unknown. The
-// verdict does not change the exit status.
+// judge returns which versions in the bundle are ready. It returns nil with --repository, if the bundle has
+// no platform version, or if the bundle cannot be read. The verdict does not change the exit status.
 func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *ready.Verdict {
 	if len(p.repositories.Paths) > 0 {
 		return nil

@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// d8's bundle is served and pulled again, as archives and as a tree. The result has the same
-// content as a registry that d8 has pushed the bundle to.
+// The test serves d8's bundle, and pulls it from the server as archives and as a tree. The pulled bundles
+// have the same content as a registry that d8 has pushed the bundle to.
 func TestPullFromServedBundleGivesSameContent(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")

@@ -139,7 +139,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 	return nil
 }
 
-// carryOut pushes a plan. It prints a summary even if the push fails.
+// carryOut pushes a plan, and prints a summary. If the push fails before it writes, only JSON has a summary.
 func carryOut(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, plan *push.Plan) error {
 	if len(plan.Repositories) == 0 {
 		return exit.WithHint(errors.New("there is nothing to push: no repository of the sources has content"), "layoutproxy list SOURCE... shows their content")

@@ -44,7 +44,7 @@ and the environment overrides the file.`,
 		Args:        cobra.ArbitraryArgs, // Sources may also come from the configuration.
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.Complete(cmd.Flags(), args, os.Environ()); err != nil {
-				c.Started = true // This keeps main from marking every error as wrong usage: err has its own exit status.
+				c.Started = true // This keeps run from marking err as wrong usage: err has its own exit status.
 				return err
 			}
 			return c.Start(cmd.ErrOrStderr())

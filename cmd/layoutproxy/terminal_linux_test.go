@@ -36,8 +36,8 @@ func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	layouttest.Try(t, err)
 	modes, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
 	layouttest.Try(t, err)
-	// Without NOFLSH, Linux discards the output that nobody has read when the user presses Ctrl-C. It
-	// sends the signal before that (isig in drivers/tty/n_tty.c), so this output could be the last message.
+	// Without NOFLSH, Linux discards unread output when the user presses Ctrl-C. It sends the signal first
+	// (isig in drivers/tty/n_tty.c), so it could also discard what the program writes after the signal.
 	modes.Lflag |= unix.NOFLSH
 	layouttest.Try(t, unix.IoctlSetTermios(int(program.Fd()), unix.TCSETS, modes))
 	return screen, program
@@ -113,7 +113,7 @@ func shown(t *testing.T, text string, columns int) (lines []string, cursor int) 
 		r := []rune(text)[0]
 		text = text[len(string(r)):]
 		if r == '\x1b' {
-			t.Fatalf("the program writes %q, want no escape sequences that the test does not know", text[:min(20, len(text))])
+			t.Fatalf("after an escape character, the program writes %q, want only escape sequences that shown knows", text[:min(20, len(text))])
 		}
 		if r == '\n' || r >= ' ' && col == columns {
 			if row++; row == len(rows) {
@@ -179,7 +179,7 @@ func TestCtrlCLeavesNoBarsOnTerminal(t *testing.T) {
 			left := slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "[") || strings.Contains(l, "^C") })
 			said := slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "layoutproxy: interrupted") })
 			if left || !said || cursor != 0 || lines[len(lines)-1] != "" {
-				t.Errorf("after Ctrl-C, the cursor is in column %d, want 0; the terminal shows\n%s\nwant \"layoutproxy: interrupted\" neither bars nor ^C, and an empty last line; the output is %q", cursor, strings.Join(lines, "\n"), wrote)
+				t.Errorf("after Ctrl-C, the cursor is in column %d, want 0; the terminal shows\n%s\nwant \"layoutproxy: interrupted\", neither bars nor ^C, and an empty last line; the output is %q", cursor, strings.Join(lines, "\n"), wrote)
 			}
 		})
 	}
@@ -248,7 +248,7 @@ func TestStatesAreColoredUnlessNoColor(t *testing.T) {
 	} {
 		variables := []string{"NO_COLOR=", "NO_COLOR=1"}
 		if strings.HasPrefix(test.want, green) {
-			variables = variables[:1] // NO_COLOR=1 is already tested with the same command above.
+			variables = variables[:1] // NO_COLOR=1 is tested only with the commands that print red.
 		}
 		for _, variable := range variables {
 			cmd := program(t, test.args...)

@@ -28,8 +28,8 @@ const (
 
 var updateAppendix = flag.Bool("update", false, "rewrite the appendix with the messages in "+troubleshooting)
 
-// The appendix of docs/troubleshooting.md lists each error of the commands, with the advice that
-// follows it. It lists nothing else. The page shows a formatting verb, such as %s, as "…".
+// The appendix of docs/troubleshooting.md lists each error of the commands with its advice, and advice
+// without an error. Each row quotes a string of the program, with "…" for formatting verbs such as %s.
 func TestMessagesOfTroubleshooting(t *testing.T) {
 	data, err := os.ReadFile(troubleshooting)
 	layouttest.Try(t, err)
@@ -71,7 +71,7 @@ func TestMessagesOfTroubleshooting(t *testing.T) {
 	}
 }
 
-// sources returns the parsed Go files below dir, except for tests and nested modules.
+// sources returns the parsed Go files below dir, without tests, acceptance, testdata and examples.
 func sources(t *testing.T, dir string) map[string]*ast.File {
 	t.Helper()
 	files := map[string]*ast.File{}
@@ -94,7 +94,7 @@ func sources(t *testing.T, dir string) map[string]*ast.File {
 	return files
 }
 
-// messages returns the errors and the hints in a file. It omits errors that only wrap another error.
+// messages returns the errors and the hints in a file. It omits errors that wrap another error with %w.
 // sentinels are the texts of the error variables in all packages.
 func messages(file *ast.File, sentinels map[string]string) (all []message) {
 	text := func(e ast.Expr) string {

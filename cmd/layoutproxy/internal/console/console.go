@@ -56,8 +56,8 @@ func (c *Console) show() *mpb.Progress {
 	return bars
 }
 
-// fromLineStart makes each write begin at the start of the line. When the user presses Ctrl-C, the
-// terminal prints ^C there. A bar after it would be too wide for the line.
+// fromLineStart makes each write begin at the start of the line, and so overwrite the ^C that the terminal
+// prints when the user presses Ctrl-C. A bar that follows ^C would be too wide for the line.
 type fromLineStart struct{ w io.Writer }
 
 func (f fromLineStart) Write(p []byte) (int, error) {
@@ -65,8 +65,8 @@ func (f fromLineStart) Write(p []byte) (int, error) {
 	return max(0, n-1), err
 }
 
-// hide ends the display that show started. The function end must abort the bars that are
-// still running. Meanwhile, Write waits: a line that is written above ended bars would be lost.
+// hide ends the display that show started. It calls end, which must abort all bars that are still running.
+// While hide runs, Write waits: a line that is written above ended bars would be lost.
 func (c *Console) hide(bars *mpb.Progress, end func()) {
 	if bars == nil {
 		return

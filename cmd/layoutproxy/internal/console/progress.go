@@ -30,7 +30,7 @@ type Progress struct {
 	lines sync.WaitGroup
 
 	mu    sync.Mutex
-	blobs map[*mpb.Bar]bool // the bars of large blobs in transfer; nil after the end
+	blobs map[*mpb.Bar]bool // the bars of large blobs in transfer; nil after Stop
 }
 
 // lineEvery is the interval between two log lines about the progress.
@@ -154,7 +154,7 @@ type line struct {
 	bar *mpb.Bar
 }
 
-// newLine shows a bar for a blob. It returns nil without a terminal, or if the blob is small.
+// newLine shows a bar for a blob. It returns nil for a small blob, without a terminal, and after Stop.
 func (p *Progress) newLine(repository string, size int64) *line {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -88,7 +88,7 @@ type Status struct {
 	Checked bool `json:"checked"`
 	// Ready is nil until the verdicts on the platform versions are known.
 	Ready []versionVerdict `json:"ready"`
-	// Refused counts requests for listed content that is refused because of a problem.
+	// Refused counts the requests that were refused because of a problem with the requested content.
 	Refused int64 `json:"refused"`
 }
 

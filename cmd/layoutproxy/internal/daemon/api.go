@@ -146,7 +146,7 @@ func traced(endpoint, version string, next http.Handler, log *zap.Logger) (http.
 	}, nil
 }
 
-// refusals counts requests for content that a problem makes unavailable, and logs each digest once.
+// refusals counts requests that are refused because of a problem, and logs each digest once per repository.
 type refusals struct {
 	log   *zap.Logger
 	count atomic.Int64
@@ -155,7 +155,7 @@ type refusals struct {
 	seen map[string]bool
 }
 
-// maxSeen is the maximum number of digests that are logged.
+// maxSeen is the maximum number of refusals that are logged.
 const maxSeen = 1000
 
 func newRefusals(log *zap.Logger) *refusals {

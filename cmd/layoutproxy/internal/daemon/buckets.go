@@ -78,8 +78,8 @@ func mayAnswerLater(err error) bool {
 // A running download may take longer.
 const redirectExpires = 5 * time.Minute
 
-// redirect returns the URL in the bucket for a blob that is stored as one object. If ok is false,
-// the client is not redirected: there is no such object, or the bucket cannot be reached.
+// redirect returns the URL in the bucket for a blob that is stored as one object. It returns false if the
+// client must not be redirected, because there is no such object or the bucket cannot be reached.
 func redirect(ctx context.Context, b *layoutstore.Blob) (string, bool) {
 	url, ok, err := b.Presign(ctx, redirectExpires)
 	return url, ok && err == nil

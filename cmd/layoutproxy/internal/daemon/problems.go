@@ -78,8 +78,8 @@ func (l *liveTree) read(ctx context.Context) (found []layoutstore.Problem, ok bo
 	return found, false
 }
 
-// problems returns the problems of the tree that are known when ctx ends. If the storage hangs or
-// the sources cannot be watched, it adds a problem that says so.
+// problems returns the problems of the tree. If the storage does not answer before ctx ends, it returns those
+// that were known before, and a problem that says so. It also adds one if the sources cannot be watched.
 func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
 	found, ok := l.read(ctx)
 	if !ok {

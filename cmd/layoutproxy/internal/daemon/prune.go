@@ -39,8 +39,8 @@ type PruneStatus struct {
 // maxPrunes is how many prunes /status lists.
 const maxPrunes = 10
 
-// pruner prunes the store of a server once per day. When a grace period ends, it removes the
-// images. It is nil without a store.
+// pruner prunes the store of a server once per day, if --prune-policy is set. When the grace period of any
+// prune ends, it removes the images that the prune has untagged. It is nil without a store in a directory.
 type pruner struct {
 	log       *zap.Logger
 	options   prune.Options

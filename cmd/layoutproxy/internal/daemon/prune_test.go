@@ -156,8 +156,8 @@ func TestPullsDuringPrunes(t *testing.T) {
 	}
 }
 
-// newTestPruner returns the pruner of a server with this store and policy. It prunes daily at the
-// time at.
+// newTestPruner returns the pruner of a server with this store. policy is the text of the policy file. The
+// parameter at is the time of the daily prunes (HH:MM).
 func newTestPruner(t *testing.T, store, policy, at string) *pruner {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "policy.yaml")

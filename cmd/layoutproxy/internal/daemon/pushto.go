@@ -71,8 +71,8 @@ func (f *follower) push() {
 	}
 }
 
-// setEditionSplit applies --no-edition-split from a reloaded configuration. A changed value renames
-// repositories in the registry, so setEditionSplit then starts a push.
+// setEditionSplit applies --no-edition-split from a reloaded configuration. If the value has changed, some
+// repositories belong under other names in the registry, so setEditionSplit starts a push.
 func (f *follower) setEditionSplit(unsplit bool) {
 	if f == nil {
 		return

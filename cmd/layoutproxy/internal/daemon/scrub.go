@@ -68,7 +68,7 @@ func scrubState(cacheDir string, sources []string) scrubFile {
 }
 
 // maxScrubRecord is the size of the largest scrub file that is read, in bytes. The file contains
-// only the position of one copy of a blob.
+// only a position in the tree and a time.
 const maxScrubRecord = 64 << 10
 
 type scrubRecord struct {

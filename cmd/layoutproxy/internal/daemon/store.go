@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// prepareStore creates the store if it is missing, and completes an import that was killed. If this
-// user may not write to the store, it only logs a warning.
+// prepareStore creates the store if it is missing, and completes the publication of a killed process. If the
+// store exists, but this user may not write to it, prepareStore logs a warning and returns no error.
 func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
 	if dir == "" || bucket.IsPlace(dir) { // Servers only read a store in a bucket.
 		return nil
@@ -42,7 +42,7 @@ func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
 }
 
 // newDropDirectory returns the importer of a server's drop directory, or nil without --drop-dir. The
-// importer calls guard before each change in the directory.
+// importer calls guard before each import, and again before it moves or removes files of the bundle.
 func newDropDirectory(log *zap.Logger, flags *settings.Serve, metrics prometheus.Registerer, guard func() error, published func(context.Context)) (*drop.Drop, error) {
 	if flags.Store.DropDir == "" {
 		return nil, nil
@@ -90,8 +90,8 @@ func (d dropMetrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 // guardDrop returns an error if a link or a mount has changed since the start, so that the drop
-// directory now overlaps with a source or the store. Then nothing in the drop directory may be
-// moved or removed.
+// directory now overlaps with a source or the store. Then no dropped bundle may be imported, moved
+// or removed.
 func (s *Daemon) guardDrop() error {
 	sources := s.live.paths()
 	return overlap.Guard(s.flags.Places(sources[:len(sources)-1])...) // The last source is the store itself.

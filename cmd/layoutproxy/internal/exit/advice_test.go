@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Every command gives advice for an error from a registry. In /status, the advice is on the same
+// A push and a pull give advice for an error from a registry. In /status, the error and its advice are on one
 // line.
 func TestAdviceForRegistryErrors(t *testing.T) {
 	quota := &client.Error{Op: "put blob", Host: "harbor.example", Repository: "deckhouse/ee", Status: 403, Side: client.SideRegistry, Cause: client.ErrDenied,
@@ -44,8 +44,8 @@ func TestAdviceForRegistryErrors(t *testing.T) {
 	}
 }
 
-// The advice for a full disk says whether the import has changed the store. Once a publication has
-// begun, part of it may have been written.
+// The advice for a full disk says that nothing was changed, unless the publication has begun. Then part of
+// the publication may have been written.
 func TestAdviceForFullDisk(t *testing.T) {
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, &importer.NoSpaceError{}} {
 		if hint := exit.Hint(exit.ImportError(full)); !strings.HasPrefix(hint, "nothing was changed") {

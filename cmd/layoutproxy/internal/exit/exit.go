@@ -43,8 +43,8 @@ func UsageError(err error) error { return statusError{err, Usage} }
 // different.
 func ContentError(err error) error { return statusError{err, Content} }
 
-// Ended returns interrupted as an [InterruptedError] if a signal has ended ctx. Otherwise it
-// returns err.
+// Ended returns the error interrupted, marked by [InterruptedError], if ctx has ended, even if err is nil.
+// Otherwise it returns err.
 func Ended(ctx context.Context, err, interrupted error) error {
 	if ctx.Err() != nil {
 		return InterruptedError(interrupted)

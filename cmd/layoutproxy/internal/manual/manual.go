@@ -126,7 +126,7 @@ func options(b *bytes.Buffer, cmd *cobra.Command, home string) {
 	}
 }
 
-// defaultOf returns the default of a flag as the help shows it, or "" if the help shows none.
+// defaultOf returns the default of a flag as the help shows it, but with ~ for home. It returns "" for none.
 func defaultOf(f *pflag.Flag, home string) string {
 	switch f.DefValue {
 	case "", "false", "0", "[]", "0s":

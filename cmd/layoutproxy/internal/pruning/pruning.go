@@ -134,7 +134,7 @@ func (v *verdicts) check(e prune.Effect) error {
 	return nil
 }
 
-// remaining returns the facts after a prune. Versions that lose all images are left out.
+// remaining returns the facts after a prune. It omits platform versions that keep no image of their own.
 func remaining(f ready.Facts, e prune.Effect) ready.Facts {
 	after := f
 	after.Here, after.Builds, after.Channels, after.Modules = nil, nil, slices.Clone(f.Channels), nil

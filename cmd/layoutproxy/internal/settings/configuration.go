@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
-// Configuration completes the command line with the environment and a file. All flags of the
-// command can be set in both, by name. The command line takes precedence over the environment, the
-// environment over the file.
+// Configuration completes the command line with the environment and a file. Both can set flags of the
+// command by name, but the file cannot set those in notSettings. The command line takes precedence over
+// the environment, the environment over the file.
 type Configuration struct {
 	file  string
 	Check bool
@@ -160,8 +160,8 @@ var readAgain = []string{
 	"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks",
 }
 
-// nearest returns the name that is most similar to written, that is, the fewest edits away from it.
-// If a name begins with written, the rest of the name counts as one edit.
+// nearest returns the name that is the fewest edits away from the text that the user has written. If that
+// text has more than two bytes, and a name begins with it, the rest of the name counts as one edit.
 func nearest(written string, names []string) string {
 	written = written[:min(len(written), 100)]
 	best, least := "", 1<<30

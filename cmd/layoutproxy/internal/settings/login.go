@@ -42,8 +42,8 @@ type login struct {
 	password  string
 }
 
-// chooseLogin chooses a login. The command line takes precedence, then layoutproxy's variables,
-// then those of d8. An empty variable counts as unset. A login without a password is an error.
+// chooseLogin chooses a login: from the command line, else from layoutproxy's variables, else from d8's. If
+// there is none, the result is empty. An empty variable counts as unset. A missing password is an error.
 func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
 	own := ourLogin()
 	if u.username != "" {

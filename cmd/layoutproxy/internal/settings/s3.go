@@ -49,8 +49,8 @@ func (o *S3) client() (*s3.Client, error) {
 	return client, err
 }
 
-// Buckets returns a function that opens places in buckets. Its first call creates the client. If
-// that fails, all requests fail with the same error.
+// Buckets returns a function that opens places in buckets. That function creates the client when it is first
+// called. If no client can be created, all requests to the buckets fail with the same error.
 func (o *S3) Buckets() func(bucket.Place) bucket.Reader {
 	open := o.Writers()
 	return func(at bucket.Place) bucket.Reader { return open(at) }

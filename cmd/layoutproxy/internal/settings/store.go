@@ -121,8 +121,8 @@ func ParseDaily(text string) (Daily, error) {
 	return Daily{t.Hour(), t.Minute()}, nil
 }
 
-// Next returns when the time of day comes next after now, in the time zone of now. If that time is
-// skipped on a day because the clocks change, Next returns a time that is later by the same amount.
+// Next returns when the time of day comes next after now, in the time zone of now. If the clocks skip that
+// time on a day, Next returns a time that is earlier or later by the skipped span, as [time.Date] does.
 func (d Daily) Next(now time.Time) time.Time {
 	for day := now.Day(); ; day++ {
 		if next := time.Date(now.Year(), now.Month(), day, d.hour, d.minute, 0, 0, now.Location()); next.After(now) {
