@@ -130,8 +130,8 @@ func linked(program string) ([]module, error) {
 	return modules, nil
 }
 
-// find returns the licences of a module as an SPDX expression. It fails if a licence file in the
-// module's top directory contains an unknown licence.
+// find returns the licences of the module in dir as an SPDX expression. It fails if the top directory
+// of the module has no licence file, or has one with an unknown licence.
 func find(dir string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

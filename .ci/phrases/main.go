@@ -88,8 +88,8 @@ func listFiles() []string {
 	return strings.Split(strings.TrimRight(string(out), "\x00"), "\x00")
 }
 
-// skip reports whether a file is excluded from the check. Test data, licences and the list of
-// phrases are excluded.
+// skip reports whether a file is excluded from the check. Test data (except .txtar scripts), licences,
+// the list of phrases, and files with any extension that is not listed below are excluded.
 func skip(file string) bool {
 	if strings.Contains("/"+file, "/testdata/") && !strings.HasSuffix(file, ".txtar") || strings.HasPrefix(file, ".ci/phrases/") {
 		return true

@@ -65,8 +65,8 @@ func assemble(o options) error {
 	return finish(o, r)
 }
 
-// readRelease reads which version goreleaser has built. It fails if the options are incomplete, or
-// if CHANGELOG.md has no section for the version.
+// readRelease reads which version goreleaser has built. It fails without SOURCE_DATE_EPOCH. Except for a
+// snapshot, it also fails without a section in CHANGELOG.md, or without a key unless o.unsigned is set.
 func readRelease(o options) (r release, err error) {
 	if err := readJSON(filepath.Join(o.dist, "metadata.json"), &r); err != nil {
 		return r, err

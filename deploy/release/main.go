@@ -1,6 +1,6 @@
 // Release completes a release that goreleaser has built. It copies the files to publish into one
-// directory, and adds the container image, the chart and the provenance. Then it signs the
-// checksums. It uses neither the network nor a daemon.
+// directory, and adds the container image, the chart, the provenance and the checksums. With a key and
+// without -unsigned, it signs the provenance and the checksums. It uses neither the network nor a daemon.
 //
 // deploy/release/build runs goreleaser and then this program. docs/release.md explains the files.
 package main

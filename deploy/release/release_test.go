@@ -105,7 +105,7 @@ func TestAssemble(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.Subject) != len(want)-2 || s.Predicate.BuildDefinition.ExternalParameters["ref"] != "v1.2.3" {
-		t.Errorf("provenance: %+v", s)
+		t.Errorf("got provenance %+v, want the ref v1.2.3, and all files except SHA256SUMS and the provenance itself", s)
 	}
 	for _, subject := range s.Subject {
 		if sum := sha256.Sum256(files[subject.Name]); hex.EncodeToString(sum[:]) != subject.Digest["sha256"] {
@@ -122,7 +122,7 @@ func TestAssembleIsReproducible(t *testing.T) {
 	a, b := dist(t, "1.2.3"), dist(t, "1.2.3")
 	a.key, b.key = key, key
 	if diff := cmp.Diff(assembled(t, a), assembled(t, b)); diff != "" {
-		t.Error(diff)
+		t.Error("two releases from the same input differ (-first +second):\n" + diff)
 	}
 }
 
@@ -205,7 +205,7 @@ func TestReleaseImageContainsProgram(t *testing.T) {
 	}
 	children, err := images.IndexManifest()
 	if err != nil || len(children.Manifests) != 2 {
-		t.Fatalf("%+v, %v", children, err)
+		t.Fatalf("got image index %+v and error %v, want 2 manifests", children, err)
 	}
 	for i, arch := range []string{"amd64", "arm64"} {
 		m := children.Manifests[i]
@@ -309,10 +309,10 @@ func TestChartVersionAndMediaTypes(t *testing.T) {
 	dir := untar(t, data)
 	head, err := os.ReadFile(dir + "/layoutproxy/Chart.yaml")
 	if err != nil || !strings.Contains(string(head), "\nversion: 1.2.3\n") || !strings.Contains(string(head), "appVersion: 1.2.3\n") {
-		t.Errorf("%v\n%s", err, head)
+		t.Errorf("Chart.yaml: got error %v and the following, want version and appVersion 1.2.3\n%s", err, head)
 	}
 	if templates, _ := filepath.Glob(dir + "/layoutproxy/templates/*"); len(templates) < 5 {
-		t.Errorf("templates: %q", templates)
+		t.Errorf("the packaged chart has the templates %q, want at least 5", templates)
 	}
 	index, err := reader.ImageIndexFromPath(untar(t, files["layoutproxy_1.2.3_chart.tar"]))
 	if err != nil {
@@ -320,7 +320,7 @@ func TestChartVersionAndMediaTypes(t *testing.T) {
 	}
 	top, err := index.IndexManifest()
 	if err != nil || len(top.Manifests) != 1 {
-		t.Fatalf("%+v, %v", top, err)
+		t.Fatalf("got index.json %+v and error %v, want 1 manifest", top, err)
 	}
 	image, err := index.Image(top.Manifests[0].Digest)
 	if err != nil {
@@ -331,7 +331,7 @@ func TestChartVersionAndMediaTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m.Config.MediaType != mediaTypeChartConfig || len(m.Layers) != 1 || m.Layers[0].MediaType != mediaTypeChart {
-		t.Errorf("manifest: %+v", m)
+		t.Errorf("the chart's layout has the manifest %+v, want a config and one layer with Helm's media types", m)
 	}
 	content, err := image.LayerByDigest(m.Layers[0].Digest)
 	if err != nil {

@@ -70,7 +70,7 @@ func TestUnsupportedKeys(t *testing.T) {
 	for _, text := range []string{rsa, "secret"} {
 		o := options{out: t.TempDir(), key: text}
 		if err := o.signFiles(map[string][]byte{"sums": nil}); err == nil || strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), "LAYOUTPROXY_RELEASE_KEY") {
-			t.Errorf("%.20q: %v", text, err)
+			t.Errorf("key %.20q: got error %v, want one that names LAYOUTPROXY_RELEASE_KEY and does not contain the key", text, err)
 		}
 		if _, err := os.Stat(o.out + "/sums.sig"); err == nil {
 			t.Error("signFiles refused the key, but wrote a signature, want none")

@@ -98,7 +98,7 @@ func TestAirGap(t *testing.T) {
 		must(t, os.WriteFile(broken, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o755))
 		out, status := a.run(t, "", broken)
 		if status != 1 || !strings.Contains(out, "broken") || !strings.Contains(out, `air-gap: failed in "1. Two sides`) {
-			t.Errorf("the script ended with exit status %d; want exit status 1, and the error of the broken program:\n%s", status, out)
+			t.Errorf("the script ended with exit status %d; want exit status 1, \"broken\" from the program, and \"failed in\" step 1:\n%s", status, out)
 		}
 	})
 }

@@ -34,12 +34,12 @@ type browser struct {
 
 	mu       sync.Mutex
 	requests []string
-	messages []string    // errors and warnings that the console showed
+	messages []string    // log entries of the browser, and exceptions that no script caught
 	events   []time.Time // when each server-sent event arrived
 	bytes    float64     // number of bytes received
 }
 
-// newBrowser opens a tab. The test fails if the page uses another host, or writes to the console.
+// newBrowser opens a tab. The test fails if the page uses another host, or if the browser logs a problem.
 func newBrowser(t *testing.T, origin string) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -92,7 +92,7 @@ func (b *browser) check() {
 	}
 	for _, m := range b.messages {
 		if !strings.Contains(m, "404 (Not Found)") { // this error is expected: a test opens a missing image
-			b.t.Errorf("console: %s", m)
+			b.t.Errorf("the browser logged %q, want no entry except for an image that is missing", m)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func mixForms(t *testing.T, b bundleOf) {
 	}
 }
 
-// checkOracle uploads d8's bundle, serves the bucket, and compares all responses with the oracle.
+// checkOracle uploads d8's bundle from dir, serves the bucket, and compares all responses with the oracle.
 func (o objectStore) checkOracle(t *testing.T, dir, prefix string) {
 	t.Helper()
 	o.upload(t, dir, prefix)

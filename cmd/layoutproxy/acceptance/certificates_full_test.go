@@ -35,8 +35,8 @@ func newCertificates(t *testing.T) certificates {
 	}
 }
 
-// sign makes a certificate for a new key. by is the certificate of the authority that signs it, and
-// with is the authority's key. If by is nil, the result is a self-signed authority.
+// sign makes a key and a certificate for it. The authority whose certificate (by) and key (with) are
+// given signs the new certificate. If by is nil, the result is a self-signed authority.
 func sign(t *testing.T, name string, by *x509.Certificate, with *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

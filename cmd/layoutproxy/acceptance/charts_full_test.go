@@ -44,6 +44,6 @@ func TestHelmPullsCharts(t *testing.T) {
 		t.Errorf("helm pull wrote %d bytes, error %v; want the %d bytes of the chart that was pushed", len(got), err, len(want))
 	}
 	if out := run(t, program, "show", "chart", "--plain-http", "oci://"+s.registry+"/charts/sample"); !strings.Contains(out, "name: sample") {
-		t.Errorf("%s", out)
+		t.Errorf("helm show chart printed %q, want \"name: sample\"", out)
 	}
 }

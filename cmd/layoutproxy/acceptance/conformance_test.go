@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 	got.checkComplete(t)
 	for _, name := range slices.Sorted(maps.Keys(got.states)) {
 		if state := got.states[name]; state != "Pass" {
-			t.Errorf("%s: %s", name, state)
+			t.Errorf("%s: the suite's summary shows %q, want Pass", name, state)
 		}
 	}
 	for _, name := range []string{"Blob get range", "Referrers", "Tag listing", "Manifest get by tag"} {

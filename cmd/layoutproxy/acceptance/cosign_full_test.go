@@ -47,7 +47,7 @@ func TestCosignVerifiesSignatures(t *testing.T) {
 				"--allow-http-registry", how.sign, front+image)
 			_, d, _ := strings.Cut(image, "@")
 			if out := c.run(t, append(verify, how.verify, s.registry+image)...); !strings.Contains(out, d) {
-				t.Errorf("%s", out)
+				t.Errorf("cosign verify does not print the digest of the image:\n%s", out)
 			}
 		})
 	}

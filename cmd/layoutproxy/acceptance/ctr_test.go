@@ -19,7 +19,7 @@ func chunked(t *testing.T) string {
 	layouttest.New(t, bundleDir).Bundle(dir)
 	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
 	if err != nil || len(archives) == 0 {
-		t.Fatalf("%v, %v", archives, err)
+		t.Fatalf("got the archives %v and error %v, want at least one archive", archives, err)
 	}
 	for _, archive := range archives {
 		info, err := os.Stat(archive)
@@ -69,6 +69,6 @@ func TestDoctorOnANode(t *testing.T) {
 		}
 	}
 	if !strings.Contains(out, filepath.Join(c.certs, mirroredHost, "hosts.toml")+" points here first") {
-		t.Errorf("%s", out)
+		t.Errorf("doctor does not report that the hosts.toml of containerd points to the server first:\n%s", out)
 	}
 }

@@ -74,8 +74,8 @@ const (
 	transferPlugin = "io.containerd.transfer.v1.local"
 )
 
-// config returns the text of config.toml. A key of settings is a PLUGIN, or PLUGIN".TABLE for a
-// table of a plugin. Its value is the TOML text of this table, and replaces the default.
+// config returns the text of config.toml. A key of settings is PLUGIN, or PLUGIN".TABLE (with this
+// quotation mark). The value is TOML text for the plugin or the table, and replaces config's own text.
 func (c *containerd) config(settings map[string]string) string {
 	version, cri := 2, "io.containerd.grpc.v1.cri"
 	if c.major >= 2 {

@@ -11,8 +11,8 @@
 //
 // # Where to start
 //
-// [TestConformance] runs the complete suite. The suite also pushes content, but the program only
-// serves it. So a [front] stores what the suite pushes in OCI layouts, which the program under test
+// [TestConformance] runs the complete suite. The suite also pushes content, but the program is
+// read-only. So a [front] writes the pushed content to OCI layouts, which the program under test
 // serves. The client tests pull examples/bundle, and compare what they get with the files of the
 // bundle: see [sample]. [TestCtrPullsTheSample] and [everyWay] run containerd.
 package acceptance

@@ -17,7 +17,7 @@ import (
 
 // notRun is the number of blocks per document that the test skips. The test runs all blocks fenced
 // by ```sh. In ```console blocks it also compares the output of each command, where … stands for
-// any text. It skips blocks fenced by ```sh norun: REASON.
+// any text. It skips blocks whose fence ends in norun: REASON.
 var notRun = map[string]int{
 	"README.md":           3,
 	"docs/containerd.md":  3,
@@ -62,7 +62,7 @@ func blocks(page string) (all []block) {
 	return all
 }
 
-// pages returns the names of all documents for users, and their texts.
+// pages returns the texts of README.md, examples/README.md and all documents in docs, by name.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := filepath.Glob(projectDir + "/docs/*.md")

@@ -16,8 +16,8 @@ import (
 )
 
 // front is a proxy that makes a read-only server writable. It stores all writes as OCI layouts,
-// which the server serves. It forwards all other requests to the server. So a suite that writes
-// before it reads can test the server.
+// which the server serves. It forwards all other requests to the server. So a suite that pushes
+// content can test the server.
 type front struct {
 	dir    string // directory of the layouts that the server serves
 	server server
@@ -106,7 +106,7 @@ func (f *front) route(req *http.Request) write {
 	return func(http.ResponseWriter, *http.Request) error { return errMethod }
 }
 
-// in returns a handler that calls write with the layout of the repository name.
+// in returns a handler that calls write with the layout of a repository, or answers 404 if there is none.
 func (f *front) in(name string, write func(layout, http.ResponseWriter, *http.Request) error) write {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		l := layout(filepath.Join(f.dir, filepath.FromSlash(name)))

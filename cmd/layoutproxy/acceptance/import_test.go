@@ -23,7 +23,7 @@ func TestImportFromFailingDisk(t *testing.T) {
 		"-e", "trace=read", "-e", "inject=read:error=EIO", program, "import", bundle, "--store", store, "--cache-dir", ""})
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(stderr, archive) || !strings.Contains(stderr, "input/output error") {
-		t.Errorf("%v\n%s%s", err, stdout, stderr)
+		t.Errorf("the import ended with %v; want exit status 3, and an input/output error of the archive:\n%s%s", err, stdout, stderr)
 	}
 	if !maps.Equal(layouttest.ReadFiles(t, store), before) {
 		t.Error("the failed import has changed the store, want it unchanged")

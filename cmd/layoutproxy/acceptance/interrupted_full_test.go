@@ -100,11 +100,11 @@ func TestNodesPullInParts(t *testing.T) {
 				for _, asked := range w.requests(string(a.large.Digest))[before:] {
 					parts[asked.ranges] = true
 					if asked.status != 206 || !strings.HasPrefix(asked.ranges, "bytes=") {
-						t.Errorf("%+v", asked)
+						t.Errorf("got the request %+v for the layer, want a range with status 206", asked)
 					}
 				}
 				if len(parts) < 4 {
-					t.Errorf("parts: %v", parts)
+					t.Errorf("containerd requested the ranges %v of the layer, want at least 4 different ones", parts)
 				}
 			})
 		}
@@ -133,11 +133,11 @@ func TestTransferServiceIgnoresListOfDirectories(t *testing.T) {
 			c.certs = certs
 			c.mirror(t, mirroredHost, "http://"+s.registry)
 			if out, err := byCRI(t, c, mirroredHost+"/app:v1"); (err == nil) != test.reads {
-				t.Errorf("%s", out)
+				t.Errorf("the pull by CRI returned the error %s; want an error from the transfer service, and none from a local pull", out)
 			}
 			out := run(t, program, "doctor", "--hosts-dir", certs, "http://"+s.registry, mirroredHost+"/app:v1")
 			if warned := strings.Contains(out, "only a single directory"); warned == test.reads {
-				t.Errorf("%s", out)
+				t.Errorf("doctor must warn about several directories with the transfer service, but not with a local pull; it printed:\n%s", out)
 			}
 		})
 	}

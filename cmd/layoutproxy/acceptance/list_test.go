@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// layoutproxy list, on which other tests rely, prints exactly the tags in the index.json files.
+// layoutproxy list, on which other tests rely, prints exactly the discovery tags and the tags in index.json.
 func TestListMatchesIndexes(t *testing.T) {
 	want := []string{
 		"deckhouse/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",

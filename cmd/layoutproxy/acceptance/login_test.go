@@ -74,7 +74,7 @@ func TestCraneLogsIn(t *testing.T) {
 			}
 			runIn(t, home, crane, "validate", "--remote", i.reference(s))
 			if out := runIn(t, home, crane, "catalog", "--insecure", s.registry); !strings.Contains(out, sampleRoot+"/install\n") {
-				t.Errorf("catalog: %s", out)
+				t.Errorf("crane catalog does not list the repository install:\n%s", out)
 			}
 			runRefused(t, t.TempDir(), crane, "digest", i.reference(s))
 		})
@@ -105,7 +105,7 @@ func TestDockerLogsIn(t *testing.T) {
 			home := t.TempDir()
 			runRefused(t, home, client, "login", "-u", user, "-p", "wrong", s.registry)
 			if out := runIn(t, home, client, "login", "-u", user, "-p", password, s.registry); !strings.Contains(out, "Login Succeeded") {
-				t.Errorf("%s", out)
+				t.Errorf("docker login printed %q, want \"Login Succeeded\"", out)
 			}
 		})
 	}

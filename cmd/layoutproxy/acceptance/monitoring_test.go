@@ -34,7 +34,7 @@ func TestAlertRulesFire(t *testing.T) {
 	tests := read(t, filepath.Join(rulesDir, "layoutproxy.rules.test.yaml"))
 	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(rules, -1)
 	if len(alerts) == 0 {
-		t.Fatal("no alerts")
+		t.Fatal("layoutproxy.rules.yaml contains no alert, want at least one")
 	}
 	for _, alert := range alerts {
 		if !regexp.MustCompile(`alertname: ` + alert[1] + `\n +exp_alerts:`).MatchString(tests) {

@@ -87,7 +87,7 @@ func TestNodesPullByTag(t *testing.T) {
 		p.pullAndCompare(t, c, mirroredHost+"/app:nested", a.content(t, a.nested.Digest))
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 		if out := run(t, program, "doctor", "http://"+s.registry, mirroredHost+"/app:nested"); !strings.Contains(out, "ok       containerd") {
-			t.Errorf("%s", out)
+			t.Errorf("doctor does not report ok for the step containerd:\n%s", out)
 		}
 	})
 }
@@ -184,7 +184,7 @@ func TestNodesFallBackToTheRegistry(t *testing.T) {
 	})
 	for _, a := range mirror.requests("/app/manifests/elsewhere") {
 		if a.status != 404 {
-			t.Errorf("%+v", a)
+			t.Errorf("got the exchange %+v with the mirror for the missing image, want status 404", a)
 		}
 	}
 	if len(mirror.requests("/app/manifests/elsewhere")) == 0 {

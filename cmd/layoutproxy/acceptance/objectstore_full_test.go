@@ -87,7 +87,7 @@ func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
 		"a": {IfAbsent: true}, "a ": {IfMatch: "00000000000000000000000000000000"}, "absent": {IfMatch: one.ETag},
 	} {
 		if _, err := put(strings.TrimSpace(name), "two", options); !errors.Is(err, bucket.ErrChanged) {
-			t.Errorf("%q: %v", name, err)
+			t.Errorf("conditional Put of %q: got error %v, want ErrChanged", name, err)
 		}
 	}
 	two, err := put("a", "second", bucket.PutOptions{IfMatch: one.ETag})
@@ -101,7 +101,7 @@ func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
 		t.Errorf("Get of 3 bytes at offset 1: got %q, object size %d and error %v; want \"eco\", 6 and no error", text, o.Size, err)
 	}
 	if _, _, err := b.Get(ctx, "none", 0, -1, ""); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%v", err)
+		t.Errorf("Get of a missing object: got error %v, want fs.ErrNotExist", err)
 	}
 	v.checkLists(t)
 	v.checkPresigned(t, b)
@@ -127,7 +127,7 @@ func (v versity) checkLists(t *testing.T) {
 		return nil
 	}))
 	if count != n {
-		t.Errorf("%d objects", count)
+		t.Errorf("the bucket lists %d objects, want one for each file", count)
 	}
 }
 

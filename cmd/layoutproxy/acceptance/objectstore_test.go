@@ -66,7 +66,7 @@ func (o objectStore) upload(t *testing.T, dir, prefix string) {
 	}
 }
 
-// flags returns the flags with which layoutproxy can reach the store, followed by more.
+// flags returns the flags with which layoutproxy can reach the store, followed by the given flags.
 func (o objectStore) flags(more ...string) []string {
 	return append([]string{"--s3-endpoint", o.endpoint, "--s3-path-style"}, more...)
 }

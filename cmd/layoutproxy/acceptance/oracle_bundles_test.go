@@ -84,7 +84,7 @@ func (b bundleOf) repack(t *testing.T, tool string, flags ...string) (packed []s
 }
 
 // cut cuts an archive into chunks as d8 does. A chunk ends with the write that reaches the limit.
-// Because writes differ in size, chunks do, too. The last chunk may be empty.
+// Writes, and so chunks, differ in size, in another way for each n. The last chunk may be empty.
 func cut(t *testing.T, archive string, n, limit int) {
 	t.Helper()
 	data := []byte(read(t, archive))

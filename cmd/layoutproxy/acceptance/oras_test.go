@@ -15,7 +15,7 @@ func TestOrasCopiesImages(t *testing.T) {
 		name      string
 		referrers []digest.Digest
 	}{
-		{sampleRoot + "/install:v1.69.3", nil}, // Docker's
+		{sampleRoot + "/install:v1.69.3", nil}, // an image with Docker's media types
 		{plugin, nil},
 		{attestation, nil},
 		{installer, []digest.Digest{sbom}},
@@ -58,14 +58,14 @@ func TestOrasDiscoversReferrers(t *testing.T) {
 		}
 		out := run(t, oras, append(args, i.reference(s))...)
 		if err := json.Unmarshal([]byte(out), &found); err != nil {
-			t.Fatalf("%v: %s", err, out)
+			t.Fatalf("cannot parse what oras discover printed: %v: %s", err, out)
 		}
 		if found.Digest != i.digest || len(found.Referrers) != test.want {
-			t.Fatalf("%q: %s", test.filter, out)
+			t.Fatalf("oras discover with the artifact type %q found a wrong image or a wrong number of referrers: %s", test.filter, out)
 		}
 		for _, d := range found.Referrers {
 			if d.Digest != sbom || d.ArtifactType != refers.ArtifactType {
-				t.Errorf("%q: %+v", test.filter, d)
+				t.Errorf("oras discover with the artifact type %q found %+v, want the SBOM with its artifact type", test.filter, d)
 			}
 		}
 	}

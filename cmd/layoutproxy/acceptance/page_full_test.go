@@ -66,7 +66,7 @@ func TestFirstVisitOfThePage(t *testing.T) {
 	b.publish("image", 1280, 800)
 	b.scripts(false)
 	b.open("/")
-	b.scripts(true) // for has
+	b.scripts(true) // because has evaluates JavaScript
 	has("without JavaScript")
 	t.Logf("the first visit loads %.0f bytes", loaded)
 }
@@ -119,7 +119,7 @@ func TestPageShowsTagsOfAPI(t *testing.T) {
 	b := newBrowser(t, "http://"+s.admin)
 	images := sample(t)
 	if len(repositories(images)) < 15 {
-		t.Fatalf("%d repositories", len(repositories(images)))
+		t.Fatalf("the sample has %d repositories, want at least 15", len(repositories(images)))
 	}
 	for _, name := range repositories(images) {
 		var list struct{ Tags []string }
@@ -248,7 +248,7 @@ func dropLarge(t *testing.T, drop string) {
 	must(t, os.Rename(name+".tmp", name))
 }
 
-// damagedArchive writes an archive in which one byte of a layer is wrong.
+// damagedArchive writes an archive in which a few bytes of a layer are wrong.
 func damagedArchive(t *testing.T, name string) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())

@@ -139,7 +139,7 @@ type answer struct {
 	InMemory  bool
 }
 
-// answers returns the answers of floor and nginx, by path. archive is empty for the tree.
+// answers returns the answers of floor and nginx, by path. They are for the tree if archive is "".
 func (b *performanceBundle) answers(t *testing.T, archive string) map[string]answer {
 	t.Helper()
 	dir := b.dirs["tree"]
@@ -211,7 +211,7 @@ func startFloor(t *testing.T, name string, answers map[string]answer) target {
 		t.Fatal(err)
 	}
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, "./floor").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("go build ./floor: %v\n%s", err, out)
 	}
 	return start(t, name, func(address string) *exec.Cmd { return exec.Command(binary, address, file) })
 }

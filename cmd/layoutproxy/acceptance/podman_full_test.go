@@ -76,10 +76,10 @@ func TestPodmanPullsThroughAMirror(t *testing.T) {
 		t.Errorf("podman reports %s, want the digest %s", out, a.inner.Digest)
 	}
 	if out := e.run(t, "run", "--rm", "--network=none", "--ulimit=nofile=64:64", "--ulimit=nproc=64:64", "--log-driver=none", e.policy(), mirroredHost+"/app:flat", "/hello"); !strings.Contains(out, "hello from podman") {
-		t.Errorf("%s", out)
+		t.Errorf("podman run printed %q, want \"hello from podman\"", out)
 	}
 	if out, err := e.try(t, "pull", e.policy(), mirroredHost+"/app:nothing"); err == nil {
-		t.Errorf("%s", out)
+		t.Errorf("podman pull of a missing tag succeeded, want an error: %s", out)
 	}
 }
 
@@ -89,11 +89,11 @@ func TestBuildahPullsThroughAMirror(t *testing.T) {
 	e := newEngine(t, "buildah", mirrored(s.registry))
 	container := strings.TrimSpace(e.run(t, "from", e.policy(), mirroredHost+"/app:v1"))
 	if container = container[strings.LastIndexByte(container, '\n')+1:]; container == "" {
-		t.Fatal("no container")
+		t.Fatal("buildah from printed no name of a container, want one")
 	}
 	mount := strings.TrimSpace(e.run(t, "mount", container))
 	if name, err := os.ReadFile(filepath.Join(mount, "name")); err != nil || string(name) != "buildah" {
-		t.Errorf("%q, %v", name, err)
+		t.Errorf("the file name in the container: got %q and error %v, want \"buildah\" and no error", name, err)
 	}
 	e.run(t, "umount", container)
 	e.run(t, "rm", container)
@@ -117,7 +117,7 @@ func TestPodmanWithoutFallback(t *testing.T) {
 	e := newEngine(t, "podman", fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", mirroredHost, w.host()))
 	e.run(t, "pull", e.policy(), mirroredHost+"/app@"+string(a.image.Digest))
 	if out, err := e.try(t, "pull", e.policy(), mirroredHost+"/app:nothing"); err == nil || !strings.Contains(out, "manifest unknown") {
-		t.Errorf("%v: %s", err, out)
+		t.Errorf("podman pull of a missing tag: got error %v, want one with \"manifest unknown\" in the output: %s", err, out)
 	}
 	if len(w.requests("/v2/")) == 0 {
 		t.Error("podman did not send GET /v2/, want at least one such request")

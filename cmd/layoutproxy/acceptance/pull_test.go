@@ -81,7 +81,7 @@ func TestContainerdPullsPulledBundle(t *testing.T) {
 	}
 }
 
-// below returns the path of a repository relative to the root of the sample.
+// below returns a repository's path below sampleRoot ("." for sampleRoot itself), or else below sampleParent.
 func below(name string) string {
 	if name == sampleRoot {
 		return "."

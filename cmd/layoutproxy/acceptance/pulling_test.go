@@ -98,7 +98,7 @@ func (p *patient) get(ctx context.Context, url string) (header http.Header, body
 	}
 }
 
-// rest downloads the rest of a URL, and appends it to received.
+// rest downloads those bytes of a URL that received does not contain yet, and appends them to it.
 func (p *patient) rest(ctx context.Context, url string, received *bytes.Buffer) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -23,7 +23,7 @@ func TestReadOnlyConformance(t *testing.T) {
 				"OCI_RO_DATA_BLOBS="+join(blobs), "OCI_RO_DATA_REFERRERS="+join(manifests))
 			t.Log(got.counts)
 			if got.result != "Pass" || got.counts["FAIL"] != 0 || got.counts["Error"] != 0 {
-				t.Errorf("result %s\n%s", got.result, got.output)
+				t.Errorf("the suite has the result %s, want Pass, without a FAIL or an Error\n%s", got.result, got.output)
 			}
 			// For each item in its configuration, the suite tests HEAD and GET.
 			if least := 2 * (len(tags) + len(manifests) + len(blobs)); got.counts["Pass"] < least {

@@ -66,7 +66,7 @@ func TestNoRedirectByDefault(t *testing.T) {
 	s := serve(t, o.place("bundle"), o.flags()...)
 	i := pick(t, sample(t), installer)
 	if resp, _ := requestOnce(t, http.MethodGet, "http://"+s.registry+"/v2/"+i.repository+"/blobs/"+largest(t, i).String()); resp.StatusCode != http.StatusOK {
-		t.Error(resp.Status)
+		t.Error("GET of a blob without --s3-redirect: want status 200, got", resp.Status)
 	}
 }
 

@@ -13,7 +13,7 @@ func TestRegctlCopiesImages(t *testing.T) {
 		name string
 		also []digest.Digest // other manifests in the copy: referrers, and images of digest tags
 	}{
-		{sampleRoot + "/install:v1.69.3", nil}, // Docker's
+		{sampleRoot + "/install:v1.69.3", nil}, // an image with Docker's media types
 		{sampleRoot + "/modules/console:v1.1.0", nil},
 		{plugin, nil},
 		{installer, []digest.Digest{sbom}},

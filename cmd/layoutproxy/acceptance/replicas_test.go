@@ -68,7 +68,7 @@ func startCluster(t *testing.T, o objectStore) *cluster {
 	t.Helper()
 	c := &cluster{store: o}
 	if status, out, errs := o.run(t, "import", abs(t, bundleDir), "--store", o.place("releases")); status != 0 {
-		t.Fatalf("import: %d\n%s%s", status, out, errs)
+		t.Fatalf("the import ended with exit status %d, want 0\n%s%s", status, out, errs)
 	}
 	for _, i := range sample(t) {
 		if !i.discovery() {
@@ -189,7 +189,7 @@ func (c *cluster) pullLate(ctx context.Context) error {
 func TestPullsSucceedWhileReplicasAreKilled(t *testing.T) {
 	o, _ := fakeStore(t)
 	c := startCluster(t, o)
-	const kills, between = 4, 40 // pulls
+	const kills, between = 4, 40 // between is the number of pulls before each kill
 	c.run(t, 64, func() bool {
 		want := c.client.pulled.Load() + between
 		for c.client.pulled.Load() < want {

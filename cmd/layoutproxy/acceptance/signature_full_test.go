@@ -11,7 +11,7 @@ import (
 )
 
 // openssl and cosign accept layoutproxy's signatures, and layoutproxy accepts signatures by
-// openssl. The test tries both kinds of keys, and needs no network.
+// openssl. The test tries Ed25519 and ECDSA keys, and needs no network.
 func TestSignaturesWorkWithOtherTools(t *testing.T) {
 	openssl := packaged(t, "openssl")
 	c := signer{filepath.Join(installed(t, cosign, "cmd/cosign"), "cosign"), t.TempDir()}
@@ -45,7 +45,7 @@ func TestSignaturesWorkWithOtherTools(t *testing.T) {
 			must(t, os.WriteFile(encoded, []byte(base64.StdEncoding.EncodeToString(signature)), 0o644))
 			blob := []string{"verify-blob", "--key", file["PUB"], "--signature", encoded, "--insecure-ignore-tlog", file["FILE"]}
 			if out := c.run(t, blob...); !strings.Contains(out, "Verified OK") {
-				t.Errorf("cosign: %s", out)
+				t.Errorf("cosign verify-blob printed %q, want \"Verified OK\"", out)
 			}
 
 			run(t, openssl, with(k.sign)...)

@@ -34,7 +34,7 @@ func TestBucketBehindABlackHole(t *testing.T) {
 			t.Errorf("got status %s after %s, want 429 with Retry-After after at least %s; body %s", resp.Status, time.Since(begun), least, body)
 		}
 		if reason := waitReady(t, s, http.StatusServiceUnavailable); !strings.Contains(reason, "unreachable") {
-			t.Errorf("/readyz: %s", reason)
+			t.Errorf("/readyz gives the reason %q, want one with \"unreachable\"", reason)
 		}
 	}
 	if status := statusAt(t, base+"/v2/"+i.repository+"/manifests/"+i.tag); status != http.StatusOK {
@@ -45,7 +45,7 @@ func TestBucketBehindABlackHole(t *testing.T) {
 	must(t, once.image(t.Context(), base, installer, i.digest))
 }
 
-// At the start, serve waits while the object store is unavailable, but fails if access is denied.
+// At its start, serve waits for an unavailable object store. It fails with --rescan 0 or if access is denied.
 func TestStartWithoutTheBucket(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")
@@ -62,7 +62,7 @@ func TestStartWithoutTheBucket(t *testing.T) {
 		line, err = lines.ReadString('\n')
 		must(t, err) // this fails only if serve has ended
 		if !strings.Contains(line, "503 SlowDown") {
-			t.Errorf("log: %s", line)
+			t.Errorf("got the log line %q while the bucket is unavailable, want \"503 SlowDown\" in it", line)
 		}
 	}
 	if resp, err := http.Get("http://" + address + "/v2/"); err == nil {

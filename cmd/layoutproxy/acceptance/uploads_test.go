@@ -79,8 +79,8 @@ func (f *front) begin(l layout, name string, w http.ResponseWriter, req *http.Re
 	return u.answer(w, http.StatusAccepted)
 }
 
-// find reads a blob from one repository or, if from is empty, from any repository. The error is
-// fs.ErrNotExist if there is no such blob.
+// find reads a blob from one repository or, if from is "", from any repository whose name has two parts,
+// as in the suite. The error is fs.ErrNotExist if there is no such blob.
 func (f *front) find(d digest.Digest, from string) ([]byte, error) {
 	if from != "" {
 		return os.ReadFile(layout(filepath.Join(f.dir, filepath.FromSlash(from))).blobPath(d))

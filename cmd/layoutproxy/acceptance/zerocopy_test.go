@@ -120,7 +120,7 @@ func traced(t *testing.T, pid int, do func()) calls {
 	if !said.Scan() || !strings.Contains(said.Text(), "attached") {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		t.Fatalf("strace: %s", said.Text())
+		t.Fatalf("strace printed %q first, want a line with \"attached\"", said.Text())
 	}
 	go io.Copy(io.Discard, stderr)
 	do()

@@ -31,7 +31,7 @@ s3:
 func TestBucketPodsKeepNoState(t *testing.T) {
 	d := one[*apps.Deployment](t, objects(t, bucketValues))
 	if *d.Spec.Replicas != 3 {
-		t.Errorf("%d replicas", *d.Spec.Replicas)
+		t.Errorf("got %d replicas, want 3", *d.Spec.Replicas)
 	}
 	pod := d.Spec.Template.Spec
 	for _, v := range pod.Volumes {
@@ -48,11 +48,11 @@ func TestBucketPodsKeepNoState(t *testing.T) {
 		}
 	}
 	if got := refusals(t, d.Spec.Template); len(got) > 0 {
-		t.Errorf("refused: %q", got)
+		t.Errorf("pod security refuses %q, want nothing refused", got)
 	}
 	probe := pod.Containers[0].ReadinessProbe
 	if probe.HTTPGet.Path != "/readyz" || probe.HTTPGet.Port.StrVal != "admin" {
-		t.Errorf("readiness: %+v", probe.HTTPGet)
+		t.Errorf("got readiness probe %+v, want /readyz at the admin port", probe.HTTPGet)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestBucketCredentialsComeFromSecret(t *testing.T) {
 		}
 	}
 	if len(keys) != 2 || keys["AWS_ACCESS_KEY_ID"] != "AWS_ACCESS_KEY_ID" || keys["AWS_SECRET_ACCESS_KEY"] != "AWS_SECRET_ACCESS_KEY" {
-		t.Errorf("%v", keys)
+		t.Errorf("got the variables and keys %v from the secret, want AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the keys of the same name", keys)
 	}
 	if n := len(template.Spec.Containers[0].Env); n != 3 {
 		t.Errorf("got %d environment variables, want 3: two credentials and GOMEMLIMIT", n)
@@ -133,7 +133,7 @@ func TestReplicasAreSpreadOverNodesAndZones(t *testing.T) {
 	for _, c := range template.Spec.TopologySpreadConstraints {
 		keys = append(keys, c.TopologyKey)
 		if c.MaxSkew != 1 || c.WhenUnsatisfiable != core.ScheduleAnyway || !matches(t, c.LabelSelector, template.Labels) {
-			t.Errorf("%+v", c)
+			t.Errorf("got spread constraint %+v, want maxSkew 1, ScheduleAnyway and a selector that matches the pods", c)
 		}
 	}
 	if !slices.Equal(keys, []string{core.LabelHostname, core.LabelTopologyZone}) {
@@ -141,7 +141,7 @@ func TestReplicasAreSpreadOverNodesAndZones(t *testing.T) {
 	}
 	_, hard := workload(t, "Deployment", bucketValues+"topologySpread: {keys: [kubernetes.io/hostname], whenUnsatisfiable: DoNotSchedule}")
 	if c := hard.Spec.TopologySpreadConstraints; len(c) != 1 || c[0].WhenUnsatisfiable != core.DoNotSchedule {
-		t.Errorf("%+v", c)
+		t.Errorf("got spread constraints %+v, want one with DoNotSchedule", c)
 	}
 	if _, onEach := workload(t, "DaemonSet", ""); len(onEach.Spec.TopologySpreadConstraints) != 0 {
 		t.Error("a DaemonSet has topology spread constraints, want none")
@@ -155,9 +155,9 @@ func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 	_, template := workload(t, "Deployment", bucketValues)
 	hook := template.Spec.Containers[0].Lifecycle
 	if hook == nil || hook.PreStop.Sleep == nil || hook.PreStop.Sleep.Seconds != 5 {
-		t.Fatalf("%+v", hook)
+		t.Fatalf("got lifecycle %+v, want a preStop hook that sleeps for 5 seconds", hook)
 	}
-	const shutdownTimeout = 30 // --shutdown-timeout
+	const shutdownTimeout = 30 // default of --shutdown-timeout, in seconds
 	if grace := *template.Spec.TerminationGracePeriodSeconds; grace <= hook.PreStop.Sleep.Seconds+shutdownTimeout {
 		t.Errorf("got a grace period of %d s, want more than %d s: otherwise Kubernetes kills running pulls", grace, hook.PreStop.Sleep.Seconds+shutdownTimeout)
 	}
@@ -194,7 +194,7 @@ func TestSpegelExampleUsesNodePort(t *testing.T) {
 	must(t, err)
 	s := one[*core.Service](t, objects(t, string(values)))
 	if s.Spec.Type != core.ServiceTypeNodePort || s.Spec.Ports[0].NodePort != 30500 {
-		t.Errorf("%+v", s.Spec)
+		t.Errorf("got service %+v, want the type NodePort with the node port 30500", s.Spec)
 	}
 	text, err := os.ReadFile(dir + "spegel.yaml")
 	must(t, err)
@@ -207,6 +207,6 @@ func TestSpegelExampleUsesNodePort(t *testing.T) {
 	}
 	must(t, yaml.UnmarshalStrict(text, &spegel))
 	if got := spegel.Spegel.AdditionalMirrorTargets; !slices.Equal(got, []string{"http://$(NODE_IP):30500"}) {
-		t.Errorf("%q", got)
+		t.Errorf("spegel.yaml has the mirror targets %q, want only http://$(NODE_IP):30500", got)
 	}
 }

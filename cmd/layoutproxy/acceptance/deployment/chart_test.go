@@ -123,7 +123,7 @@ func none[T runtime.Object](t *testing.T, all []runtime.Object) {
 	t.Helper()
 	for _, object := range all {
 		if _, ok := object.(T); ok {
-			t.Errorf("unexpected %T", object)
+			t.Errorf("the chart renders an object of type %T, want none", object)
 		}
 	}
 }

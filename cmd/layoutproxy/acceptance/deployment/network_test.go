@@ -33,7 +33,7 @@ networkPolicy:
 `))
 	in := p.Spec.Ingress
 	if len(in) != 2 || in[0].From[0].IPBlock == nil || in[1].From[0].NamespaceSelector == nil || in[1].Ports[0].Port.StrVal != "admin" {
-		t.Errorf("ingress: %+v", in)
+		t.Errorf("got ingress rules %+v, want the registry from 10.0.0.0/8, and the admin port from the namespace monitoring", in)
 	}
 }
 
@@ -59,7 +59,7 @@ func TestServiceMonitorFindsItsService(t *testing.T) {
 		t.Errorf("the service monitor selects %d services, want 1 with the port %q", len(found), m.Spec.Endpoints[0].Port)
 	}
 	if m.Labels["release"] != "prometheus" || m.Spec.Endpoints[0].Path != "/metrics" {
-		t.Errorf("%+v", m)
+		t.Errorf("got service monitor %+v, want the label release=prometheus and the path /metrics", m)
 	}
 	_, template := workload(t, "DaemonSet", "")
 	for _, s := range services(all) {

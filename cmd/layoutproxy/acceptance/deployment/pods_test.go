@@ -37,7 +37,7 @@ func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
 func TestDeploymentPassesRestrictedPodSecurity(t *testing.T) {
 	d := one[*apps.Deployment](t, objects(t, deploymentValues))
 	if got := refusals(t, d.Spec.Template); len(got) > 0 {
-		t.Errorf("refused: %q", got)
+		t.Errorf("pod security refuses %q, want nothing refused", got)
 	}
 	none[*apps.DaemonSet](t, objects(t, deploymentValues))
 }
@@ -56,7 +56,7 @@ func TestDaemonSetPassesRestrictedPodSecurityExceptPathAndPort(t *testing.T) {
 	}
 	bundle := d.Spec.Template.Spec.Volumes[0]
 	if bundle.HostPath == nil || bundle.HostPath.Path != "/srv/bundle" || *bundle.HostPath.Type != core.HostPathDirectory {
-		t.Errorf("bundle: %+v", bundle)
+		t.Errorf("got bundle volume %+v, want the directory /srv/bundle of the node, which must exist", bundle)
 	}
 	none[*apps.Deployment](t, objects(t, ""))
 }
@@ -80,7 +80,7 @@ func TestPodsHaveProbesAndLimits(t *testing.T) {
 				t.Error("got no startup probe, want one: without it, Kubernetes kills a server that is still scanning a large bundle")
 			}
 			if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() {
-				t.Errorf("resources: %+v", container.Resources)
+				t.Errorf("got resources %+v, want a request and a limit of memory", container.Resources)
 			}
 			for _, mount := range container.VolumeMounts {
 				if mount.Name != "cache" && !mount.ReadOnly {
@@ -120,10 +120,10 @@ env: [{name: GOMEMLIMIT, value: 200MiB}]
 		}
 	}
 	if secrets["tls"] != "certificate" || secrets["htpasswd"] != "users" {
-		t.Errorf("secrets: %v", secrets)
+		t.Errorf("got the secrets %v by volume, want certificate for tls, and users for htpasswd", secrets)
 	}
 	if len(container.Env) != 1 || container.Env[0].Name != "GOMEMLIMIT" {
-		t.Errorf("environment: %v", container.Env)
+		t.Errorf("got environment variables %v, want only GOMEMLIMIT", container.Env)
 	}
 }
 

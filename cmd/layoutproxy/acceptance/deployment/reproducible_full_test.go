@@ -156,10 +156,10 @@ func checkDeb(t *testing.T, name string) {
 	root := t.TempDir()
 	command(t, root, "dpkg-deb", "-x", name, ".")
 	if got := command(t, root, "dpkg-deb", "-f", name, "Package", "Architecture", "Version"); !strings.Contains(got, "Package: layoutproxy\nArchitecture: amd64\n") && !strings.Contains(got, "Architecture: amd64") {
-		t.Errorf("fields:\n%s", got)
+		t.Errorf("the deb package has these fields, want Architecture: amd64 among them:\n%s", got)
 	}
 	if got := command(t, root, "dpkg-deb", "-I", name, "conffiles"); got != "/etc/layoutproxy/config.yaml\n" {
-		t.Errorf("configuration files:\n%s", got)
+		t.Errorf("the deb package has these configuration files, want only /etc/layoutproxy/config.yaml:\n%s", got)
 	}
 	for _, script := range []string{"postinst", "prerm", "postrm"} {
 		text := command(t, root, "dpkg-deb", "-I", name, script)
