@@ -92,8 +92,8 @@ func dirOf(source string) string {
 	return filepath.Dir(source)
 }
 
-// chooseName finds the files of an archive and chooses its name in the store. It prefers the archive's own
-// name. If a different archive in the store has that name, it inserts the number of the next generation.
+// chooseName finds the files of an archive, and chooses its name in the store: its own name NAME.tar or, if
+// other content has this name, NAME.GENERATION.tar with the number of the next generation.
 func (s *session) chooseName(ctx context.Context, a *archive, others []*archive) error {
 	a.files = nil
 	for _, f := range a.set.Files() {

@@ -39,7 +39,7 @@ func newInBucket(o Options) (*Importer, error) {
 	return &Importer{options: o}, nil
 }
 
-// readers returns a function that opens bundles in buckets, or nil if o.Buckets is nil.
+// readers returns a function that opens buckets for reading, or nil if o.Buckets is nil.
 func (o Options) readers() func(bucket.Place) bucket.Reader {
 	if o.Buckets == nil {
 		return nil
@@ -52,8 +52,8 @@ type inBucket struct {
 	options Options
 }
 
-// snapshot reads the store's tree. If another writer has published meanwhile, it fails with
-// ErrLost.
+// snapshot reads the store's tree. If another writer has published since this import opened the store,
+// snapshot fails with ErrLost.
 func (d *inBucket) snapshot(ctx context.Context) (*layoutstore.Snapshot, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{d.options.Store}, Indexes: []string{}, Buckets: d.options.readers()})
 	if err != nil {

@@ -166,7 +166,7 @@ func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 	}
 }
 
-// A replica only reads the bucket. A rescan of an unchanged store requests only the pointer.
+// A replica only reads the bucket. A rescan of an unchanged store requests only its pointer, store.json.
 func TestReplicasOnlyRead(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {

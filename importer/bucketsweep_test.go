@@ -26,7 +26,7 @@ func openWriter(t *testing.T, s *buckettest.Server) *publish.Bucket {
 // garbage, in total.
 func sweep(t *testing.T, s *buckettest.Server, o publish.Sweeping) (int, error) {
 	t.Helper()
-	// Timestamps have a resolution of one second, so this gives the sweep a later timestamp.
+	// Timestamps have a resolution of one second. So let the sweep begin later than the last write.
 	s.Advance(time.Minute)
 	w := openWriter(t, s)
 	g, err := w.FindGarbage(t.Context(), o)
@@ -114,8 +114,8 @@ func TestSweepDuringAnImport(t *testing.T) {
 	}
 }
 
-// If a sweep runs right before an import publishes, it deletes nothing that the import wrote. The
-// import only adds a tag, so the garbage contains no blob.
+// If a sweep runs right before an import publishes, the import fails with ErrLost, and the store stays as it
+// was. The import only adds a tag, so the garbage contains no blob.
 func TestSweepRightBeforePublication(t *testing.T) {
 	s := buckettest.Start(t)
 	first := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), "app:v1=image")
@@ -142,7 +142,7 @@ func TestSweepRightBeforePublication(t *testing.T) {
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, first))
 }
 
-// A sweep finds garbage, then an import publishes and uses some of it. The sweep deletes nothing
+// While a sweep deletes garbage, an import publishes blobs with the same digests. The sweep deletes nothing
 // that the import uses.
 func TestSweepAfterAnotherWriterPublished(t *testing.T) {
 	s := buckettest.Start(t)

@@ -53,8 +53,8 @@ func (b *bundle) refresh(ctx context.Context) error {
 	return err
 }
 
-// problems lists the problems that are visible without reading blobs. It skips harmless problems,
-// and also conflicts, because the later archive wins. Its only error is the cause of ctx.
+// problems lists problems of the bundle without reading its blobs. It skips harmless problems, and conflicts,
+// because the later archive wins. Errors come from ctx and from reading an inventory.
 func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error) {
 	g := &problemList{}
 	found, err := b.snapshot.Problems(ctx)

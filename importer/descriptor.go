@@ -23,8 +23,8 @@ type wantedKey struct {
 	tag    string
 }
 
-// findWanted returns the descriptors of a repository of the bundle, in the order of its indexes. If several
-// have the same tag, only the last keeps it. findWanted also counts the tags that it leaves out.
+// findWanted returns the descriptors of r in the order of its indexes. If several have the same tag, only the
+// last keeps it. findWanted omits incomplete or contradictory content, and counts its tags in tags.LeftOut.
 func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]wanted, error) {
 	complete := func(digest.Digest) bool { return true }
 	if len(p.problems.all) > 0 {
@@ -79,7 +79,7 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 // decides which tag the descriptor has, even if the store's index also gets images of other repositories.
 func (w wanted) pinned() wanted {
 	w.raw = publish.EditAnnotations(w.raw, func(annotations map[string]json.RawMessage) {
-		annotations[publish.ShortTag], _ = publish.Marshal(w.tag) // a string
+		annotations[publish.ShortTag], _ = publish.Marshal(w.tag) // cannot fail: the tag is a string
 	})
 	return w
 }

@@ -12,14 +12,14 @@
 // what is damaged and what the store already has. Staging copies each blob that the store does not
 // have, and proves its digest during the copy. Publishing moves the staged blobs and new indexes
 // into the tree. If archives are kept packed, the archives themselves are staged, and their tags
-// are removed from the indexes of unpacked layouts.
+// are removed from the indexes of the store's unpacked layouts.
 //
 // # What it promises
 //
-// An import writes nothing outside of the store. It publishes only content whose digest is proven
-// and that is complete. Missing or damaged content is reported as an [IncompleteError] with its
-// place. A failed import leaves the tree as it was and staging empty. If the context ends, proven
-// blobs stay in staging for the next import. Importing the same bundle again changes nothing.
+// An import publishes only complete content with proven digests. Outside of the store, it only removes old
+// names of archives that it moved. An [IncompleteError] lists missing and damaged content with its place. A
+// failed import leaves the tree as it was and staging empty, except after an [UnfinishedError]. If the
+// context ends, proven blobs stay in staging for the next import. Repeating an import changes nothing.
 //
 // The formats are those of the OCI image specification 1.1: image-layout.md and image-index.md.
 package importer

@@ -138,9 +138,9 @@ func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at, s
 	return found, nil
 }
 
-// linkableFile returns the path of a file in the store to which other layouts can be linked. It
-// returns the empty string if there is no such file. The file counts as proven only once a copy in
-// the bundle has been read.
+// linkableFile returns the path of a file in the store to which other layouts can be linked. It returns the
+// empty string if there is no such file. The file counts as proven only after the import has read a copy in
+// the bundle, because the import verifies both at that time.
 func (c *content) linkableFile() string {
 	for _, e := range c.existing {
 		if len(e.paths) > 0 && !e.wrong {

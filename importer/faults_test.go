@@ -100,7 +100,7 @@ func newScene(t *testing.T, w way) scene {
 	}
 	t.Logf("the import has %d steps, and publishes from step %d on", s.steps, s.commits)
 	if s.steps < 20 || s.commits == 0 || w != packed && s.steps < 200 {
-		t.Fatalf("the import has %d steps, want at least 20 if it is packed, otherwise 200; it publishes from step %d on, want not 0", s.steps, s.commits)
+		t.Fatalf("the import has %d steps, want at least 20 if it is packed, otherwise 200; it publishes from step %d on, want at least 1", s.steps, s.commits)
 	}
 	return s
 }

@@ -120,8 +120,8 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 	}
 	defer s.store.Close()
 	report, err := b.importWith(ctx, s.importBundle)
-	// Do not finish the moves earlier, because the moved archives may be part of this bundle. If
-	// the publication is unfinished, the archives may not be published yet.
+	// Remove the old names of moved archives only now, because these archives may be part of this bundle.
+	// Keep the names if the publication is unfinished, because the archives may not be published yet.
 	if !errors.As(err, new(*publish.UnfinishedError)) {
 		s.finishMoves(ctx, true)
 	}

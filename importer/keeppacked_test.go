@@ -124,8 +124,8 @@ func TestKeepPackedChunks(t *testing.T) {
 	}
 }
 
-// With KeepPacked, an import refuses a damaged archive or a file that is no archive, and leaves the
-// file where it is.
+// With KeepPacked, an import refuses a damaged archive, which stays where it is, and a bundle that is not
+// packed in archives.
 func TestKeepPackedRefusesDamagedArchives(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "bad")

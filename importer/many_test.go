@@ -68,7 +68,7 @@ func TestImportThatReplacesManyTags(t *testing.T) {
 }
 
 // BenchmarkImport imports many tags into one repository, and then the same tags with other digests.
-// It fails if four times as many tags take more than 4.4 times as long.
+// Four times as many tags should take at most 4.4 times as long; the benchmark does not check this.
 func BenchmarkImport(b *testing.B) {
 	sizes := []int{2_500, 10_000}
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

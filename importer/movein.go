@@ -80,8 +80,8 @@ func (s *session) ownMode() (fs.FileMode, error) {
 	return info.Mode().Perm(), nil
 }
 
-// stageFileOf hard-links a file of an archive into staging if nothing except the store will use the
-// file. Otherwise, it copies the file and returns the reason.
+// stageFileOf hard-links a file of an archive into staging if this is safe (see whyCopy) and possible.
+// Otherwise, it copies the file and returns the reason.
 func (s *session) stageFileOf(ctx context.Context, name, to string) (reason string, err error) {
 	facts, err := s.factsOf(name)
 	if err != nil {
@@ -147,7 +147,7 @@ func (s *session) replaceByCopy(ctx context.Context, outside, name string) error
 	return s.store.SyncDir(".")
 }
 
-// recordMoves records the names outside of the store that will be removed once the store reaches a
+// recordMoves records the names outside of the store that will be removed once the store reaches the given
 // generation. It records no names of copied files, which stay in place.
 func (s *session) recordMoves(archives []*archive, generation uint64) (*moveRecord, error) {
 	moves := &moveRecord{Generation: generation}
@@ -201,7 +201,7 @@ func (s *session) finishMoves(ctx context.Context, copies bool) {
 	}
 }
 
-// forgetMoves removes the record of moves once all of them are done.
+// forgetMoves removes the record of moves: all of them are done, or their archives were not published.
 func (s *session) forgetMoves(moves *moveRecord) {
 	dirs := map[string]bool{s.store.Dir(): true}
 	for _, f := range moves.files {

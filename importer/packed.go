@@ -8,8 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// packed imports the archives of a bundle without unpacking them. It proves every digest in them,
-// and hard-links them into the store. If an unpacked layout has one of their tags with a different
+// packed imports the archives of a bundle without unpacking them. It proves every digest in them, and
+// hard-links or copies them into the store. If an unpacked layout has one of their tags with a different
 // digest, packed removes the tag from the layout's index.
 type packed struct {
 	session  *session
@@ -38,9 +38,9 @@ func (k *packed) start(ctx context.Context, b *bundle) (done bool, err error) {
 	return false, b.refresh(ctx)
 }
 
-// keepRepairs limits staging to repairs of damaged unpacked blobs, because these would be served
-// instead of the archive's blobs. Damaged copies in other archives need no repair: the new archive
-// is served instead of them.
+// keepRepairs limits staging to repairs of damaged unpacked blobs. Unrepaired, the damaged blobs would
+// be served instead of the new archive's blobs. Damaged copies in other archives need no repair: the
+// new archive is served instead of them.
 func (p *plan) keepRepairs() {
 	for _, c := range p.contents {
 		c.places = nil
@@ -85,8 +85,8 @@ func (k *packed) stageArchives(ctx context.Context, j *journal.Journal, report *
 		if err := k.session.stageArchive(ctx, a); err != nil {
 			return fmt.Errorf("staging %s: %w", a.set.Path(), err)
 		}
-		// Even if the store already has the archive, add an entry: without a generation, it wins no
-		// tags.
+		// Add an entry to the journal even if the store already has the archive: an archive without a
+		// generation wins no tags.
 		j.Packed = append(j.Packed, journal.Packed{File: a.name, Name: a.set.Name, Generation: j.Generation, There: a.exists})
 		report.Packed = append(report.Packed, a.name)
 		report.Copied = append(report.Copied, a.copied...)

@@ -140,7 +140,7 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 	return fresh
 }
 
-// A reader that reads during several imports sees exactly the published states, in order.
+// A reader that reads during several imports sees only published states, in order, and finally the last.
 func TestReaderDuringImports(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {

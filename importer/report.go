@@ -22,8 +22,8 @@ type Report struct {
 	Blobs        Blobs `json:"blobs"`
 	// Packed are the archives that were kept packed, by their names in the store.
 	Packed []string `json:"packed,omitempty"`
-	// Copied are files of these archives that were copied into the store, and also stay in the
-	// bundle. A hard link would not make the store their only owner.
+	// Copied are files of these archives that were copied into the store, because moving them was unsafe or
+	// impossible, each with the reason. They also stay in the bundle.
 	Copied []Copied `json:"copied,omitempty"`
 	// Problems are the problems of an incomplete bundle, if AllowIncomplete is set. Images that
 	// need missing or damaged content were not published.

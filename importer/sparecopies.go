@@ -48,7 +48,7 @@ func (p *plan) eachCopy(ctx context.Context, do func(*content, bundleCopy, exten
 			}
 			for _, d := range digests {
 				if !d.Algorithm().Available() {
-					continue // planning has reported it if an image needs the blob
+					continue // planning has reported the unsupported algorithm if an image needs the blob
 				}
 				where, err := l.Locate(ctx, d)
 				if err != nil {

@@ -73,8 +73,8 @@ func (t *transfer) stageContent(ctx context.Context, c *content) error {
 	return nil
 }
 
-// prove proves a content and its copies in the store. It returns the path of a proven file in
-// staging or in the store. If no layout of the store needs a file, it returns the empty string.
+// prove proves a content and its copies in the store. On success, it sets c.proven and, if a layout of the
+// store needs the content, returns the path of a proven file in staging or in the store.
 func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 	for _, at := range c.places {
 		name := publish.StagedPath(blobName(at, c.digest))

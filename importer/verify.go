@@ -15,7 +15,7 @@ type badError struct{ error }
 
 func (e *badError) Unwrap() error { return e.error }
 
-// unreadable turns an error from reading the bundle into a badError, unless a retry may succeed.
+// unreadable turns an error from reading the bundle into a badError, unless ctx ended or a retry may succeed.
 func unreadable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

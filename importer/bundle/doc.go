@@ -4,7 +4,7 @@
 // fetched. [Archive.Write] writes the archive to one file or to chunks, as a [Form] says. The bytes
 // depend only on the layouts. d8 mirror writes the same bytes for the same content.
 //
-// Existing content is reused: [Archive.In] compares an archive with the files in a directory,
+// Existing content is reused: [Present.IsSame] compares an archive with the files in a directory,
 // and [OpenReusable] finds blobs in existing archives and trees.
 //
 // A [Publisher] replaces old files with new ones. It stages the new files beside the bundle, and

@@ -18,8 +18,8 @@ const annotationShortTag = "io.deckhouse.image.short_tag"
 // indexMediaType is the mediaType of a bundle's index.json.
 const indexMediaType = "application/vnd.oci.image.layout.v1+json"
 
-// indexDoc is an index.json. Its fields have the same order as in files of d8 mirror, so that both
-// write the same bytes.
+// indexDoc is an index.json. Its fields have the same order as in files of d8 mirror, so that
+// layoutproxy writes the same bytes as d8 mirror.
 type indexDoc struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     string          `json:"mediaType"`

@@ -36,8 +36,8 @@ func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) 
 	return d.endItem(ctx, it, changed, err)
 }
 
-// keepUnread keeps a published bundle in the drop directory, because some of its files could not be
-// read a second time.
+// keepUnread keeps a published bundle in the drop directory, because reading the files that its import did
+// not need has failed.
 func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0

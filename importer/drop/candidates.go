@@ -228,7 +228,7 @@ func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err err
 			return errManyFiles
 		}
 		if e.IsDir() {
-			if filepath.Base(filepath.Dir(name)) != "blobs" { // no need to watch blobs/, because index.json changes with the blobs
+			if filepath.Base(filepath.Dir(name)) != "blobs" { // no need to watch directories in blobs/, because index.json changes with the blobs
 				dirs = append(dirs, name)
 			}
 			fmt.Fprintf(sum, "%s\n", name)

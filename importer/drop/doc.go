@@ -4,7 +4,7 @@
 // and has stayed unchanged for a while. Imported bundles are moved to done/ or removed. Complete
 // but damaged bundles are moved to failed/.
 //
-// Only files that the import has read, and that have not changed since, are moved or removed. Files that are
-// about to be moved, or cannot be moved, are recorded in the store (.layoutproxy/dropped.json). Otherwise, if
-// the process is killed, the remaining files would look like another bundle.
+// Of an imported bundle, only files that the import has read, and that have not changed since, are moved or
+// removed. Files to be moved, or that cannot be moved, are recorded in the store (.layoutproxy/dropped.json).
+// Otherwise, if the process is killed, the remaining files would look like another bundle.
 package drop

@@ -42,10 +42,10 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Drop imports bundles that are dropped into a directory. Each archive there, in one file or in
-// chunks, is a bundle. Each subdirectory is a bundle, too, except done and failed. A bundle waits
-// until it is complete and has stayed unchanged for a while. A complete but damaged bundle is moved
-// to failed/, with NAME.reason.json beside it. If a bundle cannot be read, the Drop retries later.
+// Drop imports bundles that are dropped into a directory. Each archive there, in one file or in chunks, is a
+// bundle. Each subdirectory is a bundle, too, except done, failed and names that begin with a dot. A bundle
+// waits until it is complete and has stayed unchanged for a while. A complete but damaged bundle is moved to
+// failed/, with NAME.reason.json beside it. If a bundle cannot be read, the Drop retries later.
 type Drop struct {
 	options  Options
 	imports  importer.Options

@@ -233,7 +233,7 @@ func (m *model) act() {
 	m.history = append(m.history, what)
 }
 
-// pickDirectory returns a random dropped directory, or "" if nothing was dropped.
+// pickDirectory returns a random dropped directory, or "" if there is none.
 func (m *model) pickDirectory() string {
 	dirs := map[string]bool{}
 	for name := range m.put {

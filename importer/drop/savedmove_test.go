@@ -273,8 +273,8 @@ func TestDropMovesBackWithoutOverwriting(t *testing.T) {
 	}
 }
 
-// killAt scans the drop directory. After nth changes of files in that directory, the scan ends like
-// a killed process.
+// killAt scans the drop directory. The scan ends like a killed process after it has changed files in that
+// directory nth times, right before the next change.
 func (d *dropping) killAt(nth int, remove bool) {
 	d.t.Helper()
 	i := importertest.New(d.t, d.store)

@@ -34,9 +34,9 @@ type Options struct {
 	Buckets func(bucket.Place) bucket.Reader
 }
 
-// Sources adds the content of sources to an inventory. If all sources are in one directory, or at one place
-// in a bucket, it also adds their files. It adds no files of a store. It ignores an inventory beside the
-// sources. Errors come from layoutstore.Open, the file system and the context.
+// Sources replaces what b contains with the content of sources. If all sources are in one directory, or at
+// one place in a bucket, it also adds their files, but no files of a store. It ignores an inventory beside
+// the sources. Errors come from layoutstore.Open, the file system and the context.
 func Sources(ctx context.Context, sources []string, o Options, b *inventory.Builder) ([]problem.Problem, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: o.CacheDir, IgnoreInventory: true, Buckets: o.Buckets})
 	if err != nil {
@@ -77,8 +77,8 @@ func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (f
 	return failures, err
 }
 
-// Directory returns the directory that contains all sources. ok is false if they are in several directories,
-// in a store or in a bucket.
+// Directory returns the one directory that each source either is or is in. ok is false if the sources are in
+// several directories, in a store or in a bucket.
 func Directory(sources []string) (dir string, ok bool) {
 	for n, source := range sources {
 		if bucket.IsPlace(source) {
@@ -98,8 +98,8 @@ func Directory(sources []string) (dir string, ok bool) {
 }
 
 // addFiles adds the files of the sources to an inventory: archives, chunks and their checksum files. If the
-// directory itself is a source, it also adds the list of releases. In this case, it adds index.json and
-// oci-layout of each layout in the tree as well.
+// directory itself is a source, addFiles also adds bundle.ReleasesFile, and index.json and oci-layout of each
+// layout in the tree.
 func addFiles(ctx context.Context, sources []string, s *layoutstore.Snapshot, checksums bool, b *inventory.Builder) error {
 	dir, ok := Directory(sources)
 	if !ok {

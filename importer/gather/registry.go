@@ -259,7 +259,7 @@ func (r *remote) addManifests(path, name string, graph *closure.Graph) {
 	}
 }
 
-// addBlobs requests each blob of a graph once, and adds it to the inventory.
+// addBlobs adds each blob of a graph to the inventory, after a HEAD request. It skips blobs requested before.
 func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)

@@ -199,7 +199,7 @@ func Must(t *testing.T, err error) {
 	}
 }
 
-// LargestFile returns the path of the largest file in a store. It considers only paths that contain part.
+// LargestFile returns the path of a store's largest file whose path contains the text in part.
 func LargestFile(t *testing.T, store, part string) (name string) {
 	t.Helper()
 	var most int64
@@ -263,8 +263,8 @@ func Chunks(t *testing.T, dir string) {
 	}
 }
 
-// Meddle replaces one file of a bundle, as somebody may during an import, and returns its name.
-// before has the files before the import. Meddle replaces the first of them that still exists.
+// Meddle replaces one file of a bundle, as somebody may during an import, and returns its name. The keys of
+// before are the files before the import. Meddle replaces the first one that still exists and is no README.
 func Meddle(t *testing.T, dir string, before map[string]string) (name string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(before)) {

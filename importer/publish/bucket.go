@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Bucket is a store in a bucket that a writer has opened. It has no lock. If there are two writers,
-// the first one that moves the pointer wins, and [Bucket.Publish] of the second one returns
-// [ErrLost]. Readers see a writer's uploads only after the writer has moved the pointer.
+// Bucket is a store in a bucket, opened by a writer. It has no lock. The pointer is the object that leads to
+// the current generation. The first of two writers that moves the pointer wins, and [Bucket.Publish] of the
+// other returns [ErrLost]. Readers see a writer's uploads only after this writer has moved the pointer.
 type Bucket struct {
 	bucket     bucket.Bucket
 	pointer    journal.Pointer

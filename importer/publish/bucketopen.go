@@ -15,8 +15,8 @@ import (
 )
 
 // OpenBucket opens a store in a bucket for writing. It creates the store if it does not exist. If the object
-// store ignores conditions, the error is ErrNoConditions. Other errors come from the bucket or report a
-// malformed store.
+// store ignores the conditions of writes, the error is ErrNoConditions. Other errors come from the bucket or
+// report a malformed store.
 func OpenBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	if err := probe(ctx, b); err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func TestJournalOutlivesUnsyncedChanges(t *testing.T) {
 			layouttest.Try(t, err)
 			s.Close()
 			if t.Failed() {
-				t.Fatalf("%s: step %d fails", name, n)
+				t.Fatalf("%s: the errors above occurred when step %d failed, want none", name, n)
 			}
 		}
 	}
@@ -146,6 +146,6 @@ func TestUndoOfPublicationFails(t *testing.T) {
 		}
 	}
 	if undone < 10 {
-		t.Errorf("undoing a publication failed %d times, want at least 10", undone)
+		t.Errorf("the test made the undoing of a publication fail only %d times, want at least 10", undone)
 	}
 }

@@ -122,8 +122,8 @@ const (
 )
 
 // Reserve sets disk space aside for the journal of the next prune. indexes is the total size of the indexes
-// that the prune may change, in bytes. It keeps an existing reserve that is large enough. It ignores errors,
-// because a prune works without a reserve, too.
+// that the prune may change, in bytes. Reserve keeps an existing reserve that is large enough. It ignores
+// errors, because a prune works without a reserve, too.
 func (s *Store) Reserve(indexes int64) {
 	want := min(max(minReserve, 2*indexes+minReserve/2), maxReserve)
 	if info, err := s.root.Lstat(reserveFile); err == nil && info.Size() >= want {

@@ -71,9 +71,9 @@ type publication struct {
 	journal *journal.Journal
 	packed  map[string]bool // file names of the journal's archives
 
-	made []string // directories that place has created, parents first
+	made []string // directories that the method place has created, parents first
 
-	placed []string // files that place has added
+	placed []string // files that the method place has added
 }
 
 func newPublication(s *Store, j *journal.Journal) *publication {
@@ -133,9 +133,9 @@ func (p *publication) place() error {
 	return p.store.syncDirs(dirs)
 }
 
-// undo moves the blobs that place has added back to staging, and removes the directories that place has
-// created. If undo stops half way, the next [Open] completes the publication with the staged blobs. undo
-// syncs its changes to disk. Otherwise, a power cut could reverse these changes after the journal is removed.
+// undo moves the blobs in p.placed back to staging, and removes the directories in p.made. If undo stops half
+// way, the next [Open] completes the publication with the staged blobs. undo syncs its changes to disk.
+// Otherwise, a power cut could reverse these changes after the journal is removed.
 func (p *publication) undo() error {
 	var failed error
 	dirs := map[string]bool{}
@@ -157,7 +157,7 @@ func (p *publication) undo() error {
 	return p.store.syncDirs(dirs)
 }
 
-// abandon ends a publication before it has changed an index. It undoes place, and removes the journal.
+// abandon ends a publication before it has changed an index. It calls undo, and removes the journal.
 func (p *publication) abandon() error {
 	err := p.undo()
 	if err == nil {

@@ -141,7 +141,7 @@ func TestFailureAtEveryStepOfPublication(t *testing.T) {
 			}
 			var unfinished *publish.UnfinishedError
 			if errors.As(err, &unfinished) && unfinished.Published != isNew {
-				t.Errorf("killed %v, step %d: readers see the new state: %v; got the error %v, want its field Published to be the same", killed, n, isNew, err)
+				t.Errorf("killed %v, step %d: readers see the new state: %v, want the error's field Published to say the same; the error is %v", killed, n, isNew, err)
 			}
 			s, err := publish.Open(t.Context(), publish.Options{Dir: dir})
 			layouttest.Try(t, err)

@@ -68,8 +68,8 @@ func ParseContract(annotation string) (c Contract, err error) {
 	return c, nil
 }
 
-// RequirementOf returns what the contract requires of a module. A mandatory requirement comes first, then the
-// first one in a group. It returns false if the contract does not name the module.
+// RequirementOf returns what the contract requires of a module: the mandatory requirement, or else the
+// first one in an anyOf group. It returns false if there is neither.
 func (c *Contract) RequirementOf(module string) (Requirement, bool) {
 	all := slices.Clone(c.Requirements.Modules.Mandatory)
 	for _, g := range c.Requirements.Modules.AnyOf {

@@ -11,7 +11,7 @@ import (
 // Selector is the name of a module, package or plugin, with a selection of its versions.
 type Selector struct {
 	Name string
-	All  bool // whether the list has the name at least once without a constraint
+	All  bool // whether the name was given at least once without a constraint
 
 	Ranges []*Constraint // constraints that select versions by ranges
 
