@@ -97,9 +97,9 @@ func redirect(w http.ResponseWriter, url string) {
 }
 
 // checkedEnd is the number of bytes at the end of a body that are sent only after the files of the
-// blob were checked. So if a file was overwritten before its bytes were queued for the client, the
-// answer never completes. If every read checks the file, as in an archive, this number of bytes is
-// copied through user space.
+// blob were checked for changes. So if a file was overwritten before its bytes were queued for the
+// client, the answer never completes. If every read checks the file, as in an archive, this number
+// of bytes is copied through user space.
 const checkedEnd = 512
 
 // corkedSize is the size, in bytes, up to which a body shares packets with its head and its checked
@@ -107,8 +107,8 @@ const checkedEnd = 512
 // loopback wait for whole segments of 64 KiB: a range of 1 MiB would cost 50% more processor time.
 const corkedSize = 32 << 10
 
-// sendSections wraps w so that it sends content file by file. The kernel cannot send from a
-// reader over several files, so all bytes would be copied through user space.
+// sendSections wraps w so that it sends content file by file. Otherwise, all bytes would be copied
+// through user space, because the kernel cannot send from a reader over several files.
 func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sender) http.ResponseWriter {
 	return httpsnoop.Wrap(w, httpsnoop.Hooks{
 		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
@@ -123,8 +123,8 @@ func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sende
 	})
 }
 
-// sendParts sends the content that part reads, file by file. send is the ReadFrom method of w.
-// sendParts holds back packets that are not full, and checks the files before it sends the end.
+// sendParts sends the content that part reads, file by file. It checks the files before it sends the end.
+// send is w.ReadFrom. If part has at most corkedSize bytes, sendParts holds back packets that are not full.
 func sendParts(w http.ResponseWriter, req *http.Request, content extent.Sender, part *io.LimitedReader, send func(io.Reader) (int64, error)) (sent int64, err error) {
 	corked := false
 	if part.N <= corkedSize {

@@ -59,7 +59,7 @@ func TestObjectChangesDuringDownload(t *testing.T) {
 			}
 			rest, err := io.ReadAll(body)
 			if cut == (err == nil) || !bytes.HasPrefix(content[1000:], rest) || !cut && len(rest) != layerSize-1000 {
-				t.Errorf("the rest of the download has %d bytes (error %v), want only old bytes: %d without an error, or fewer with one if the store cuts: %v", len(rest), err, layerSize-1000, cut)
+				t.Errorf("the rest of the download has %d bytes (error %v), want only old bytes: %d without an error, or, if the store ends the answer (here: %v), fewer with an error", len(rest), err, layerSize-1000, cut)
 			}
 			for header, want := range map[string][]byte{"": other, "bytes=1048576-": other[firstPart:]} {
 				if resp := s.get(path, "Range", header); resp.status >= 300 || !bytes.Equal(resp.body, want) {

@@ -156,7 +156,7 @@ func TestRandomRangesMatchFiles(t *testing.T) {
 		}
 	}
 	if large != 2 {
-		t.Errorf("the bundle has %d large blobs, want one per digest algorithm", large)
+		t.Errorf("the bundle has %d large blobs, want 2, one per digest algorithm", large)
 	}
 }
 

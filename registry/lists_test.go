@@ -213,7 +213,7 @@ func TestLinkNamesNoHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		if next.Host != asked.Host {
-			t.Errorf("%s: the Link %q leads to the host %s, want no host", prefix, link, next.Host)
+			t.Errorf("%s: the Link %q leads to the host %s, want the host of the request", prefix, link, next.Host)
 		}
 	}
 }

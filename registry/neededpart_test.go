@@ -8,8 +8,8 @@ import (
 )
 
 // neededPart returns the part of the content with which the answer begins. This part is known
-// before the content is opened. So only this part is requested from a bucket, and in a file it is
-// checked before other parts.
+// before the content is opened. So only this part is requested from a bucket, and of several chunks,
+// the one in which the part begins is opened first.
 func TestNeededPart(t *testing.T) {
 	t.Parallel()
 	const size = 1000

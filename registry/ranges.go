@@ -151,8 +151,8 @@ const (
 )
 
 // parseRange reads a Range header (RFC 9110, section 14.1.2). size is the size of the content. The
-// returned header contains only ranges that overlap with the content. The header is unsatisfiable
-// if one range is malformed, or if all ranges are outside.
+// returned header contains only ranges that overlap with the content. The result is unsatisfiable if
+// a range is malformed or all are outside, and ignore for another unit or more than maxRanges ranges.
 func parseRange(header string, size int64) (string, rangeResult) {
 	unit, set, ok := strings.Cut(header, "=")
 	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {

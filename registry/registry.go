@@ -6,7 +6,7 @@
 //
 // Manifests are served byte for byte, and blobs with any range. Sizes and manifest digests are
 // always checked before the first byte is sent. A write is refused with 405. Bodies are never
-// compressed. In HTTP/1.1 without TLS, the kernel sends a plain blob directly from its file, if
+// compressed. In HTTP/1.1 without TLS, the kernel sends a blob directly from its file, if
 // the middleware in front keeps io.ReaderFrom.
 //
 // The part of a path before the first /v2/ is ignored, because containerd's override_path may put
@@ -67,7 +67,7 @@ type registry struct {
 	lists     lists
 }
 
-// handler answers one request from one snapshot. If it returns an error, it has sent nothing.
+// handler answers one request from one snapshot. After an error other than a sendError, nothing was sent.
 type handler func(http.ResponseWriter, *http.Request, *layoutstore.Snapshot) error
 
 // New returns the handler of a registry. It returns an error if source is nil.

@@ -82,7 +82,7 @@ func TestLostBlobsAreSentAgain(t *testing.T) {
 			test.lose(t, storage(dir), s.client)
 			c, err := push.Compare(t.Context(), s.client, s.plan, 4)
 			if err != nil || len(c.Differences) != test.differences || !c.NeedsCheck {
-				t.Fatalf("the comparison found %+v, error %v; want %d differences", c, err, test.differences)
+				t.Fatalf("the comparison found %+v, error %v; want %d differences, and NeedsCheck", c, err, test.differences)
 			}
 			if summary, err := s.push(t.Context()); err != nil || summary.Written() {
 				t.Fatalf("a push without CheckBlobs: got summary %+v, error %v; want that it writes nothing", summary, err)

@@ -130,7 +130,7 @@ func TestRegistryThatReportsNoSizes(t *testing.T) {
 	}
 }
 
-// If the registry refuses to show content, a comparison lists the content as unproven.
+// If the registry shows no tag lists and no referrers, a comparison reports what it could not find out.
 func TestRefusedComparisons(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})

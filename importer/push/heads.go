@@ -10,9 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// headManifest requests the descriptor of a manifest with HEAD. If the registry refuses,
-// headManifest returns the result of a GET request instead: a refused HEAD has no response body
-// that explains the cause. Its errors are those of the client's HeadManifest.
+// headManifest requests the descriptor of a manifest with HEAD. If the registry refuses (4xx, but
+// not 404, 408 or 429), it sends GET, and returns the descriptor or the 4xx error of GET: a refused
+// HEAD has no response body that explains the cause. Other errors are those of HeadManifest.
 func headManifest(ctx context.Context, c *client.Client, repository, reference string) (specs.Descriptor, error) {
 	d, err := c.HeadManifest(ctx, repository, reference)
 	var e *client.Error

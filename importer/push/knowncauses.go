@@ -14,7 +14,7 @@ import (
 const maxSkew = time.Minute
 
 func clockDiffers(e *client.Error) (cause, remedy string) {
-	// A token server, or a registry with Basic authentication, checks only the password.
+	// A token server, or a registry with Basic authentication, checks only the password, not the time.
 	if !refusesAccess(e) || asksForToken(e) || e.Scheme == "basic" || e.Anonymous || e.Skew.Abs() < maxSkew {
 		return "", ""
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A plan opens each manifest once, and no blob. A push opens each manifest that it sends once more,
-// and opens no other manifest.
+// A plan opens each manifest once, and no blob. For each manifest that it sends, a push opens the
+// manifest one more time. It opens no other manifest.
 func TestManifestsAreReadOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -201,9 +201,9 @@ func (p *planning) discovers(path, tag string) bool {
 	return slices.ContainsFunc(p.selected, func(s string) bool { return isAtOrBelow(s, path+"/"+tag) })
 }
 
-// whyUndiscovered returns why the discovery tag for a repository is not pushed, or the empty string if
-// it is. The registry would list a module that it does not have, if all images of the module are left
-// out. The tag of a module without any image is pushed, because a server lists it, too.
+// whyUndiscovered returns why the discovery tag for the module at path is not pushed, or the empty
+// string if it is. If all images of the module are left out, the registry must not list the module.
+// The tag of a module that has no images is pushed, because layoutproxy itself lists such a module.
 func (p *planning) whyUndiscovered(path string) string {
 	leftOut := false
 	for _, src := range p.sources {
@@ -224,7 +224,7 @@ func (p *planning) whyUndiscovered(path string) string {
 // isAtOrBelow reports whether a path is dir or leads below it.
 func isAtOrBelow(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// addManifests adds intact manifests in order.
+// addManifests adds intact manifests of src, with their tags, to r in the given order.
 func (p *planning) addManifests(r *Repository, src *source, manifests []*closure.Manifest) {
 	have := map[digest.Digest]bool{}
 	for _, m := range r.Manifests {

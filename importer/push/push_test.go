@@ -67,8 +67,8 @@ func TestPushFromAnySource(t *testing.T) {
 	}
 }
 
-// The first push sends each blob once, one PUT request per tag, and no HEAD request to a missing
-// repository. The second push sends one HEAD request per manifest.
+// The first push sends each blob once, one PUT request per tag, and HEAD requests to only two of the
+// missing repositories. The second push sends one HEAD request per tag and untagged manifest.
 func TestRequestsOfPush(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})

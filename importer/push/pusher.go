@@ -17,7 +17,7 @@ import (
 type Options struct {
 	// Plan is required.
 	Plan *Plan
-	// Client is the client of the registry. It is required, and must have Options.Push.
+	// Client is the client of the registry. It is required, and Push must be set in its options.
 	Client *client.Client
 	// State lets another process resume an interrupted push. If it is nil, no other process can.
 	State *State
@@ -116,8 +116,8 @@ func (p *pusher) push(ctx context.Context) error {
 	if err := p.Client.Ping(ctx); err != nil {
 		return withSide("ping", "", "", err)
 	}
-	// marker is stored while a push to this destination is incomplete. In that state, the registry
-	// may have content that it does not list.
+	// marker is stored while a push to this destination is incomplete. In that state, a repository
+	// may have blobs but no tags, so a missing list of tags does not mean that it is empty.
 	marker := p.State.file("push", p.Plan.Destination.String())
 	interrupted := marker.Load() != ""
 	if err := p.findExisting(ctx, interrupted); err != nil {

@@ -14,8 +14,8 @@ import (
 )
 
 // referrersTags adds pushed manifests to the referrers tags of their subjects, in registries
-// without the referrers API (distribution specification, "Pushing Manifests with Subject"). If the
-// tree itself has a tag of this name, the tag is not changed.
+// without the referrers API (distribution specification, "Pushing Manifests with Subject"). It
+// does not change a referrers tag that is itself in the plan.
 func (p *pusher) referrersTags(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {

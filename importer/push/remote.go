@@ -54,8 +54,8 @@ func (p *pusher) findExisting(ctx context.Context, interrupted bool) error {
 
 // findFirst requests the first manifest of a repository. If the manifest is missing, it requests
 // the list of the repository's tags. While all repositories seem to be missing, as in a first push,
-// it requests the list first, so that one request is enough. A registry may report a repository as
-// missing if it has only untagged manifests.
+// it requests the list first, so that one request is enough. It does not do so for an untagged manifest
+// or after an interrupted push: a registry may report a repository without tags as missing.
 func (p *pusher) findFirst(ctx context.Context, r *Repository, reference string, interrupted bool) error {
 	tag := digest.Digest(reference).Validate() != nil
 	if p.seen.Load() == seenNothing && tag && !interrupted {
@@ -119,8 +119,8 @@ func (p *pusher) findManifest(ctx context.Context, r *Repository, reference stri
 	return true, nil
 }
 
-// findRepository checks whether a repository exists. This saves requests for the content of missing
-// repositories.
+// findRepository marks a missing repository as empty, which saves requests for its content. It does
+// nothing after an interrupted push, or once the registry has failed to list tags.
 func (p *pusher) findRepository(ctx context.Context, r *Repository, interrupted bool) error {
 	if interrupted || p.noLists.Load() {
 		return nil

@@ -142,8 +142,8 @@ func newCauses(problems []layoutstore.Problem) *causes {
 	return f
 }
 
-// isOfArchive reports whether a problem is that an archive is incomplete. For a problem of a single
-// entry, it returns false.
+// isOfArchive reports whether a problem is that an archive, or a layout outside of archives, is
+// incomplete. For a problem of a single entry or repository, it returns false.
 func isOfArchive(p layoutstore.Problem) bool {
 	return p.IsFailure() && p.Kind == layoutstore.Incomplete && p.Entry == "" && p.Repository == ""
 }

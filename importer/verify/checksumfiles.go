@@ -19,7 +19,7 @@ import (
 )
 
 // findChecksums finds the checksums in the directories and bucket places of all sources. It schedules the
-// files to compare for reading. Errors are layoutstore.ErrStale, the cause of ctx, and those of a bucket.
+// files to compare for reading. Errors are those of checksumDir.read, and those of listing a bucket.
 func (r *run) findChecksums(ctx context.Context) error {
 	for dir, archives := range r.directories() {
 		if err := r.findInDirectory(ctx, dir, archives); err != nil {
@@ -131,7 +131,7 @@ type checksumFiles interface {
 	Names() []string
 	// find returns a file, or nil if it does not exist.
 	find(name string) extent.List
-	// read reads a file of at most maxSums bytes. It returns nil if the file does not exist.
+	// read reads a file of at most maxSums bytes. It returns nil, nil for a directory or missing object.
 	read(ctx context.Context, name string) ([]byte, error)
 }
 

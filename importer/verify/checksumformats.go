@@ -46,7 +46,7 @@ type named struct {
 	fault string // why there is no valid checksum; empty if there is one
 }
 
-// parse parses a checksum file. It may contain only one checksum, or lines like those of sha256sum. Other
+// parse parses a checksum file, which contains a checksum alone, or lines like those of sha256sum. Other
 // lines, such as a signature, are ignored if at least one line has a checksum.
 func (f form) parse(data []byte) (all []named) {
 	if want, ok := parseChecksum(strings.TrimSpace(string(data))); ok && f.of != "" {

@@ -65,7 +65,7 @@ func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int6
 }
 
 // listed returns the checksum of a file in the inventory. archive is the archive to which the file
-// belongs; it is empty for any other file.
+// belongs, or empty if it belongs to none. of is the name of the file to compare.
 func (b checksumDir) listed(f inventory.File, of, archive string, where extent.List) found {
 	want, _ := hex.DecodeString(f.SHA256) // inventory.Parse has checked the value
 	c := &Checksum{File: volume.JoinPath(b.dir, inventory.Name), Of: b.path(of), Algorithm: sha2, want: want, listed: true}

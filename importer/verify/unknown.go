@@ -35,8 +35,8 @@ func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 }
 
 // onePerCause removes duplicates from the problems of archives. The scan of the files and the inventory may
-// both report a missing chunk. So if a problem of an archive names chunks, its problems without chunk and
-// entry are removed.
+// both report a missing chunk. So if one problem of an archive names chunks, the archive's problems that
+// name neither a chunk nor an entry are removed.
 func onePerCause(archives []layoutstore.Problem) (kept []layoutstore.Problem) {
 	namesChunk := func(of layoutstore.Problem) bool {
 		return slices.ContainsFunc(archives, func(p layoutstore.Problem) bool { return p.Path == of.Path && len(p.Chunks) > 0 })

@@ -1,5 +1,5 @@
-// Package verify reads a complete tree, and reports whether it is complete and intact. The report says which
-// blob of which archive is missing or damaged, and which tags are affected.
+// Package verify reads all content of a tree, and reports whether it is complete and intact. The report says
+// which blob of which archive is missing or damaged, and which tags are affected.
 //
 // Start with [Run], which returns a [Report] about a snapshot. First, it audits every repository with package
 // layoutstore, which checks presence, sizes and manifests. Then it reads every copy of every blob, and the
@@ -46,8 +46,8 @@ func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
 // Run verifies all content of a snapshot. Problems are not errors: they are part of the report. If the tree
-// has to be refreshed first, the error is layoutstore.ErrStale. Other errors are the context's, and those
-// for which layoutstore.IsExhausted is true.
+// has to be refreshed first, the error is layoutstore.ErrStale. Other errors are the context's, those for
+// which layoutstore.IsExhausted is true, and those of listing a bucket.
 func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
@@ -219,7 +219,7 @@ func (r *run) reportWrong(ctx context.Context) error {
 		for _, i := range copies {
 			t := r.tasks[r.wrong[i].task]
 			s := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
-			if !in.HasRead(t.layout, t.digest) { // the blob was only read for another repository with the same layout
+			if !in.HasRead(t.layout, t.digest) { // otherwise, the audit has already reported the damage
 				p, err := in.DamagedCopy(ctx, s, r.wrong[i].why(t.digest))
 				if err != nil {
 					return err

@@ -13,7 +13,7 @@
 // change, its last valid content applies. A change takes effect within two seconds, even for
 // clients that have logged in before. Passwords and tokens are neither stored nor logged. Only a
 // keyed hash of a valid name and password is remembered for a minute. The response is not wrapped,
-// so that the kernel still sends a plain blob from its file to the socket.
+// so that the kernel still sends a blob directly from its file to the socket.
 package auth
 
 import (

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
-// A token is accepted only if it is signed with a key from the set. The registry refuses requests
-// without a token, and tokens whose signing key is not in the set or is a shared secret.
+// A token is accepted only if it is signed with a key from the set. Whatever keys the set has, the
+// registry refuses requests without a token, unsigned tokens, and tokens of another token server.
 func FuzzKeySet(f *testing.F) {
 	dir := f.TempDir()
 	server, stranger := tokentest.New(f), tokentest.New(f)
