@@ -81,7 +81,7 @@ func New(source Source, options Options) (http.Handler, error) {
 		r.immutable = []string{"private, max-age=31536000, immutable"}
 	}
 	router := mux.NewRouter()
-	// This is a function because the router would match a path prefix with a regular expression.
+	// This is a function because the router would match a path prefix with a slower regular expression.
 	router.MatcherFunc(func(req *http.Request, _ *mux.RouteMatch) bool { return strings.HasPrefix(req.URL.Path, "/v2") }).Handler(r.handle(r.api))
 	// This handler also gets paths with other prefixes, and paths outside of the API.
 	router.NotFoundHandler = r.handle(r.api)

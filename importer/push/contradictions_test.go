@@ -45,7 +45,7 @@ func TestContradictionsAreLeftOut(t *testing.T) {
 }
 
 // A missing layer is a problem, even if it has URLs. But if its media type makes it optional, the
-// plan only lists it as left out.
+// plan only lists it in NonDistributable, and contains the image.
 func TestLayersWithURLsAreRequired(t *testing.T) {
 	t.Parallel()
 	for mediaType, optional := range map[string]bool{

@@ -13,9 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// preflight tries the operations that the push needs, before the push sends anything. In one
-// repository per project, it starts an upload and cancels it. If the push needs mounts or the
-// referrers API, preflight tries these, too. A failed PATCH, refused mounts and a missing or
+// preflight tries the operations that the push needs, before the push sends content. In one repository
+// per project, it starts an upload, sends two bytes with PATCH, and cancels the upload. If the push needs
+// mounts or the referrers API, preflight tries these, too. A failed PATCH, refused mounts and a missing or
 // refused referrers API become notices. Any other error, such as a refused upload, ends the push.
 func (p *pusher) preflight(ctx context.Context, w *work) error {
 	for _, r := range p.deepestRepositories(w) {

@@ -150,7 +150,7 @@ func (p *pusher) findRepository(ctx context.Context, r *Repository, interrupted 
 type work struct {
 	// manifests are those to put, because they are missing, or one of their tags is.
 	manifests map[*Repository][]*Manifest
-	// unlisted means that some manifests must be listed as referrers.
+	// unlisted means that some manifests must be put again, so that they are listed as referrers.
 	unlisted bool
 	// blobs maps blobs to the repositories in which they may be missing.
 	blobs map[*Blob][]*Repository

@@ -76,7 +76,7 @@ type stateFile struct{ name string }
 
 const maxState = 64 << 10 // maximum size of a file in bytes: it contains only a Location
 
-// Load returns the content. If the file is missing or expired, it returns the empty string.
+// Load returns the content. If the file is missing, expired or unreadable, it returns the empty string.
 func (f *stateFile) Load() string {
 	if f.name == "" {
 		return ""

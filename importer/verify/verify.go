@@ -167,8 +167,8 @@ func (r *run) countRepository(repo *layoutstore.Repository) {
 	r.report.Tags += len(tags)
 }
 
-// addCopy schedules a copy of a blob for reading, and records whether it is unreferenced. It is called once
-// per repository; a layout of several repositories is scheduled only once.
+// addCopy schedules a copy of a blob for reading, and records whether it is unreferenced. If the layout
+// belongs to several repositories, addCopy is called once for each, but schedules the copy only once.
 func (r *run) addCopy(path string, s layoutstore.Stored) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
