@@ -41,7 +41,7 @@ func (p *pusher) recordWritten(w written) {
 }
 
 // prove requests everything that was written: each blob in each repository, each tag, and each
-// untagged manifest. Content that existed before the push was checked earlier.
+// untagged manifest. It does not request content that existed before the push.
 func (p *pusher) prove(ctx context.Context) error {
 	var mu sync.Mutex
 	var differences []Difference

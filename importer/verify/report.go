@@ -38,8 +38,8 @@ type Report struct {
 	Unreferenced []Unreferenced        `json:"unreferenced"`
 	// NonDistributable lists missing layers that a bundle may omit because of their media type.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
-	// Omitted counts the entries that are not listed. Each list has at most 1,000 entries, and all
-	// causes together have at most 1,000 problems. All other numbers include omitted entries.
+	// Omitted counts the entries that are not listed. Unreferenced and NonDistributable each have at most
+	// 1,000 entries, and all causes together 1,000 problems. All other numbers include omitted entries.
 	Omitted Omitted `json:"omitted"`
 }
 

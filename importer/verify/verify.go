@@ -34,7 +34,7 @@ type Options struct {
 
 // Progress receives the progress of a run. Several goroutines may call Read at the same time.
 type Progress interface {
-	// Begin reports how many files or archive entries, and how many bytes, will be read.
+	// Begin reports how many files or archive entries, and how many bytes, are read in total.
 	Begin(files int, bytes int64)
 	// Read reports that n more bytes were read.
 	Read(n int)
