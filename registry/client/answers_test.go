@@ -43,7 +43,7 @@ func FuzzErrorBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		codes := ParseCodes(body)
 		if len(codes) > 5 {
-			t.Errorf("%d codes", len(codes))
+			t.Errorf("got %d codes, want at most 5", len(codes))
 		}
 		for _, c := range codes {
 			text := fmt.Sprintf("%v", c)

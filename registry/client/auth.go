@@ -89,11 +89,11 @@ type Login struct {
 	Authorization string
 }
 
-// LogIn computes the login that answers the challenge in header, which belongs to a 401 answer to a
-// request for the URL from. The login allows pulling from repository, which may be empty. LogIn
-// refuses challenges from hosts other than the registry, and token servers that Options does not
-// allow. The error is an *Error or the context's. If there is an error, the Login contains what is
-// known so far.
+// LogIn computes the login that answers the challenge in header. This is the header of a 401 answer,
+// and from is the URL that sent the answer. The login allows pulling from repository, which may be
+// empty. LogIn refuses challenges from hosts other than the registry, and token servers that Options
+// does not allow. The error is an *Error or the context's. If there is an error, the Login contains
+// what is known so far.
 func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, repository string) (Login, error) {
 	k := &call{op: "log in", url: from, repository: repository}
 	if !SameHost(&url.URL{Scheme: from.Scheme, Host: c.options.Registry}, from) {
@@ -123,9 +123,9 @@ func (c *Client) errElsewhere() error {
 	return fmt.Errorf("this host is not %s: %w", c.options.Registry, ErrOtherHost)
 }
 
-// challenged learns from the challenge in the registry's 401 answer. again reports whether to
-// send the request again: either the registry was not known to require a login, or a token has
-// expired. narrow contains those scopes of the challenge that the call needs.
+// challenged learns from the challenge in the registry's 401 answer. again reports whether to send
+// the request again: yes after a Bearer challenge, and after a Basic challenge only if the registry
+// was not known to require a login before. For narrow, see [scopesWithin].
 func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (narrow []string, again bool) {
 	ch, ok := challengeOf(resp.Header)
 	if !ok {

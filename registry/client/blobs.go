@@ -42,7 +42,7 @@ type BlobReader struct {
 	pos  int64
 	// resp is nil if the rest of the blob has yet to be requested.
 	resp *http.Response
-	// failed counts the failures since the last byte was read.
+	// failed counts the failures since Read last returned bytes.
 	failed failures
 
 	// mismatches is the number of answers with a wrong size or range.
@@ -99,8 +99,8 @@ func (b *BlobReader) open() error {
 	}
 }
 
-// ask requests the rest of the blob. If earlier answers to requests for ranges were wrong, it
-// requests the complete blob.
+// ask requests the rest of the blob. After mismatchRetries wrong answers, or one that was too long,
+// it requests the complete blob.
 func (b *BlobReader) ask() (*http.Response, error) {
 	for {
 		k := *b.call
@@ -193,8 +193,8 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 	}
 }
 
-// retryTooLong waits before it requests the blob again, because the answer is longer than the blob.
-// It keeps the bytes read so far, because they may be right: only their digest can show that.
+// retryTooLong closes an answer that is longer than the blob, and waits before the next try. It keeps
+// the bytes read so far, because they may be right: only their digest can show that.
 func (b *BlobReader) retryTooLong() error {
 	b.Close()
 	b.tooLong = true

@@ -89,7 +89,7 @@ type Client struct {
 	referrersAPI atomic.Bool
 	// referrersFail is set if listing referrers fails and has never worked.
 	referrersFail atomic.Bool
-	// noticed is set once Noticed was called because of referrersFail.
+	// noticed is set once Noticed was called because the registry does not list referrers.
 	noticed atomic.Bool
 	// awayReported is when a failing connection was last reported, in nanoseconds since 1970.
 	awayReported atomic.Int64
@@ -100,7 +100,7 @@ type Client struct {
 	// chunk is the largest chunk, in bytes, that the registry accepts. 0 means no limit.
 	chunk atomic.Int64
 	// mountsRefused is the number of refused mounts. When a mount is granted, mountsRefused is set
-	// far below 0, so that it never reaches the limit.
+	// far below 0, so that it never reaches mountRefusals.
 	mountsRefused atomic.Int32
 
 	auth  authorizer

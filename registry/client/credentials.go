@@ -92,8 +92,8 @@ func NewKeychain() *Keychain {
 	return k
 }
 
-// Credential returns the first credential that the keychain finds for a repository of host, or an
-// empty one. If a file cannot be read or a helper fails, the error wraps ErrCredentials.
+// Credential returns the first credential for a repository of host, or an empty one. If a helper fails or
+// a file is unreadable, the error wraps ErrCredentials. Only the file in REGISTRY_AUTH_FILE must exist.
 func (k *Keychain) Credential(ctx context.Context, host, repository string) (Credential, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -43,7 +43,7 @@ func TestScopesWithin(t *testing.T) {
 		}
 	}
 	if resource, actions := cutActions("nonsense"); resource != "" || !slices.Equal(actions, []string{"nonsense"}) {
-		t.Errorf("%q, %q", resource, actions)
+		t.Errorf("cutActions(nonsense) = %q, %q; want no resource and the action nonsense", resource, actions)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestCauseAmong(t *testing.T) {
 		fmt.Errorf("x: %w", ErrPrivate): ErrPrivate, fmt.Errorf("x: %w", ErrRefused): ErrRefused, errors.New("other"): ErrRefused,
 	} {
 		if got := causeAmong(err, ErrPrivate, ErrRefused); !errors.Is(got, want) {
-			t.Errorf("%v: %v", err, got)
+			t.Errorf("causeAmong(%v) = %v, want the cause that the error wraps, or ErrRefused if it wraps none", err, got)
 		}
 	}
 }
@@ -104,7 +104,7 @@ func TestTokenLifetimeFormats(t *testing.T) {
 	}
 }
 
-// parseChallenges stops at the first syntax error, and ignores a parameter that no scheme precedes.
+// parseChallenges stops at the first syntax error. The name of an unusable parameter counts as a scheme.
 func TestMalformedChallenges(t *testing.T) {
 	for header, want := range map[string]string{
 		`realm="x", Basic`:           `realm{}`,
@@ -135,9 +135,9 @@ func TestMalformedChallenges(t *testing.T) {
 // tokenServer answers requests for tokens, and records these requests.
 type tokenServer struct {
 	url string
-	// exchange is the status of answers to POST requests. With 200, the answer contains a token.
+	// exchange is the status of answers to POST requests. 200 means that the other fields decide.
 	exchange int
-	// refusal is the status of answers to all other requests. 0 means that they contain a token.
+	// refusal is the status of answers that exchange does not decide. 0 means that they contain a token.
 	refusal int
 	// empty is how many of the next answers contain no token.
 	empty int
@@ -193,7 +193,7 @@ func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, e
 func TestRequestsForTokens(t *testing.T) {
 	s := newTokenServer(t, http.StatusOK)
 	if answer, err := s.fetch(t, Credential{Username: "ann", Password: "secret"}); err != nil || answer.value() != "of GET" {
-		t.Fatalf("%+v, %v", answer, err)
+		t.Fatalf("with a password, fetch returned %+v, error %v; want the token that GET gives", answer, err)
 	}
 	r := s.requests[0]
 	want := url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull", "repository:b:push"}}
@@ -206,7 +206,7 @@ func TestRequestsForTokens(t *testing.T) {
 	}
 	s = newTokenServer(t, http.StatusOK)
 	if answer, err := s.fetch(t, Credential{IdentityToken: "identity"}); err != nil || answer.value() != "of POST" {
-		t.Fatalf("%+v, %v", answer, err)
+		t.Fatalf("with an identity token, fetch returned %+v, error %v; want the token that POST gives", answer, err)
 	}
 	r = s.requests[0]
 	want = url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull repository:b:push"}, "client_id": {"layoutproxy"}, "grant_type": {"refresh_token"}, "refresh_token": {"identity"}}
@@ -233,7 +233,7 @@ func TestMissingTokens(t *testing.T) {
 		s = newTokenServer(t, http.StatusOK)
 		s.refusal = status
 		if _, err := s.fetch(t, Credential{Username: "ann", Source: "a file"}); err == nil || !strings.Contains(err.Error(), `rejects user "ann" from a file`) || errors.Is(err, ErrOtherHost) {
-			t.Errorf("%d: %v", status, err)
+			t.Errorf("if the token server answers %d, the error is %v, want one that says that the server rejects user ann", status, err)
 		}
 		first := newTokenServer(t, http.StatusOK)
 		first.elsewhere = s.url
@@ -258,7 +258,7 @@ func TestWaitForTokenEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if token, err := c.token(ctx, r); token != "" || !errors.Is(err, context.Canceled) {
-		t.Errorf("%q, %v", token, err)
+		t.Errorf("with a cancelled context, token returned %q and the error %v, want no token and context.Canceled", token, err)
 	}
 }
 
@@ -316,7 +316,7 @@ func TestLogIn(t *testing.T) {
 	for _, c := range []struct {
 		from, challenge string
 		credential      Credential
-		want            string // the header
+		want            string // the Authorization header
 		scheme          string
 		err             error
 	}{
@@ -342,7 +342,7 @@ func TestLogIn(t *testing.T) {
 	layouttest.Try(t, err)
 	login, err := client.LogIn(t.Context(), &url.URL{Scheme: "https", Host: "reg.example"}, http.Header{"Www-Authenticate": {"Basic"}}, "")
 	if login.Scheme != "basic" || !errors.Is(err, ErrCredentials) {
-		t.Errorf("%+v, %v", login, err)
+		t.Errorf("with a malformed login file, LogIn = %+v, error %v; want the scheme basic and ErrCredentials", login, err)
 	}
 }
 
@@ -400,15 +400,15 @@ func TestKeychainFiles(t *testing.T) {
 		t.Setenv("XDG_RUNTIME_DIR", c.runtime)
 		t.Setenv("XDG_CONFIG_HOME", c.config)
 		if got := strings.Join(NewKeychain().files, " "); got != c.want {
-			t.Errorf("%+v: %s", c, got)
+			t.Errorf("for %+v, the keychain reads the files %s, want those in the field want", c, got)
 		}
 	}
 	if c := credentialOf(types.AuthConfig{Username: "<token>", Password: "secret"}, "x"); c != (Credential{IdentityToken: "secret", Source: "x"}) {
-		t.Errorf("%+v", c)
+		t.Errorf("for the user name <token>, credentialOf returned %+v, want the password as identity token", c)
 	}
 	t.Setenv("DOCKER_AUTH_CONFIG", `{"auths":{"reg.example":{"auth":"YW5uOnA="}}}`)
 	if c, err := (&Keychain{known: map[string]known{}}).Credential(t.Context(), "reg.example", "app"); c.Username != "ann" || c.Source != "DOCKER_AUTH_CONFIG" || err != nil {
-		t.Errorf("%v, %v", c, err)
+		t.Errorf("without files, the keychain found %v (error %v), want ann's login from DOCKER_AUTH_CONFIG", c, err)
 	}
 }
 

@@ -25,7 +25,7 @@ var (
 	ErrTooLarge = errors.New("the body is too large")
 	// ErrRateLimited means that the registry answered 429.
 	ErrRateLimited = errors.New("too many requests")
-	// ErrServer means that the registry answered 5xx.
+	// ErrServer means that the registry answered 5xx, except 501.
 	ErrServer = errors.New("the server fails")
 	// ErrRefused stands for any status that no other cause covers.
 	ErrRefused = errors.New("refused")

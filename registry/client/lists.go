@@ -124,9 +124,9 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 var errCircle = errors.New("the pages of the list form a loop")
 
 // nextQuery returns the query for the next page, or "" after the last page. current is the query of
-// this page, and asked contains the queries of earlier pages. links are the Link headers of this
-// page, count is the number of its entries, and fresh the number of its new entries. The next page
-// starts after the name last.
+// this page, and asked contains the queries of this and all earlier pages. links are the Link headers
+// of this page, count is the number of its entries, and fresh the number of its new entries. last is
+// the name after which the next page starts, or "" if it is unknown.
 //
 // If a Link refers to a new page, its query is returned. If it refers to an earlier page, it shows
 // only that more pages exist. Without a Link, another page is expected after a full page with new
@@ -157,8 +157,8 @@ func nextQuery(asked map[string]bool, current url.Values, links []string, count,
 	return query, nil
 }
 
-// entries decodes the entries of a page one by one and appends them to all. It stops at limit,
-// because even a page of few bytes may have far too many entries.
+// entries decodes the entries of a page one by one and appends them to all. If all would exceed limit,
+// it returns tooMany at once, because even a page of few bytes may have far too many entries.
 func entries[T any](all []T, body []byte, limit int, of func(page) json.RawMessage) ([]T, error) {
 	var p page
 	if err := json.Unmarshal(body, &p); err != nil {

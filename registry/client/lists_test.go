@@ -131,7 +131,7 @@ func TestMalformedLists(t *testing.T) {
 		_, err := c.Tags(t.Context(), "x")
 		wantCause(t, err, client.ErrMismatch)
 		if !client.IsInconclusive(err) {
-			t.Errorf("%s: %v", body, err)
+			t.Errorf("after the answer %q, IsInconclusive of the error %v is false, want true", body, err)
 		}
 	}
 }
@@ -145,7 +145,7 @@ func TestListsOfCraneRegistry(t *testing.T) {
 		image(t, c, "x", tag)
 	}
 	if got, err := c.Tags(t.Context(), "x"); err != nil || !slices.Equal(got, want) {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("Tags = %q, error %v; want v1, v2 and v3", got, err)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestHeadBlobWithoutSize(t *testing.T) {
 		return true
 	})
 	if n, err := c.HeadBlob(t.Context(), "x", b.digest); err != nil || n != client.UnknownSize {
-		t.Errorf("%d, %v", n, err)
+		t.Errorf("HeadBlob = %d, error %v; want UnknownSize and no error", n, err)
 	}
 	// If the answer to an upload is lost, the client finds the blob in the registry.
 	r.Inject(registrytest.Lose(registrytest.First(1, registrytest.On("PUT uploads"))))
@@ -209,7 +209,7 @@ func TestHeadBlobWithoutSize(t *testing.T) {
 	r.Forget()
 	upload(t, c, other.upload("x"), other)
 	if n := r.Kinds()["POST uploads"]; n != 1 {
-		t.Errorf("%d uploads", n)
+		t.Errorf("the client started %d uploads, want 1", n)
 	}
 }
 
@@ -271,7 +271,7 @@ func TestPortsOfOtherProtocols(t *testing.T) {
 			t.Cleanup(c.Close)
 			e := failure(t, c.Ping(t.Context()), test.cause)
 			if retried > 0 || !strings.Contains(e.Error(), test.text) {
-				t.Errorf("the error is %v after %d retries, want %q and no retry", e, retried, test.text)
+				t.Errorf("the error is %v after %d retries, want %q in it and no retry", e, retried, test.text)
 			}
 		})
 	}

@@ -13,9 +13,9 @@ var errDowngrade = errors.New("the server redirects from TLS to plain HTTP")
 // errAllowPrivate names the flag that allows private addresses.
 var errAllowPrivate = errors.New("if you trust this address, allow it with --allow-private-redirects")
 
-// follow resolves the Location header of an answer to a request for the URL from. A registry
-// behind a proxy that terminates TLS may write its own URL with the wrong scheme or with a
-// default port; follow corrects both. Errors wrap ErrPrivate or ErrRefused.
+// follow resolves a Location header. from is the URL that sent the header. A registry behind a proxy
+// that terminates TLS may write its own URL with the wrong scheme or with a default port; follow
+// corrects both. Errors wrap ErrPrivate or ErrRefused.
 func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	if location == "" {
 		return nil, fmt.Errorf("%w: the answer has no Location", ErrRefused)
@@ -36,7 +36,7 @@ func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	return to, c.checkRedirect(from, to)
 }
 
-// checkRedirect returns an error unless a server at from may redirect the client to the URL to.
+// checkRedirect returns an error if an answer from the first URL must not lead the client to the second.
 func (c *Client) checkRedirect(from, to *url.URL) error {
 	switch {
 	case to.Scheme != "http" && to.Scheme != "https" || to.Host == "":
@@ -51,7 +51,7 @@ func (c *Client) checkRedirect(from, to *url.URL) error {
 	return nil
 }
 
-// SameHost reports whether a login for the server of from may also be sent to the server of to.
+// SameHost reports whether a login for the first URL's server may also be sent to the second URL's.
 // Host name, port and scheme must be the same, but default ports may be omitted. The only allowed
 // change of scheme is from plain HTTP to TLS, if both use their default ports.
 func SameHost(from, to *url.URL) bool {

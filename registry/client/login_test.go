@@ -29,7 +29,7 @@ func TestBasicLogin(t *testing.T) {
 	nobody := dial(t, r)
 	_, err := nobody.Manifest(t.Context(), "x", "v1")
 	if e := failure(t, err, client.ErrUnauthorized); !strings.Contains(e.Error(), "no credentials") {
-		t.Errorf("%v", e)
+		t.Errorf("without a login, the error is %v, want \"no credentials\" in it", e)
 	}
 	wrong := dial(t, r, func(o *client.Options) {
 		o.Credential = client.Credential{Username: "user", Password: "wrong-password", Source: "the test"}
@@ -37,7 +37,7 @@ func TestBasicLogin(t *testing.T) {
 	_, err = wrong.Manifest(t.Context(), "x", "v1")
 	e := failure(t, err, client.ErrUnauthorized)
 	if !strings.Contains(e.Error(), `user "user" from the test`) || strings.Contains(fmt.Sprintf("%v %+v %#v", e, e, e), "wrong-password") {
-		t.Errorf("%v", e)
+		t.Errorf("the error is %v, want the user and the source of the login in it, but not the password", e)
 	}
 }
 
@@ -60,7 +60,7 @@ func TestTokenLogin(t *testing.T) {
 		t.Error(err)
 	}
 	if got := r.Tokens.Asked(); got[len(got)-1] != "repository:x:pull" {
-		t.Errorf("%q", got)
+		t.Errorf("the tokens are for %q, want the last one for pulling from x only", got)
 	}
 }
 
@@ -81,7 +81,7 @@ func TestExpiredTokens(t *testing.T) {
 		t.Errorf("the client requested %d tokens, want 3", n)
 	}
 	if sent := float64(c.Stats().Sent) / float64(len(b.data)); sent > 1.1 {
-		t.Errorf("the client sent %.2f times the size of the blob, want no body in requests with a refused token", sent)
+		t.Errorf("the client sent %.2f times the size of the blob, want at most 1.1, because a request with a refused token must send no body", sent)
 	}
 	r.Inject(expired(registrytest.On("HEAD manifests")))
 	_, err := c.HeadManifest(t.Context(), "x", "v1")
@@ -99,7 +99,7 @@ func TestTokenServerRefusals(t *testing.T) {
 	_, err = dial(t, r, private, func(o *client.Options) { o.Credential = wrong }).Tags(t.Context(), "x")
 	e := failure(t, err, client.ErrUnauthorized)
 	if e.Side != client.SideToken || strings.Contains(e.Error(), "wrong-password") || !strings.Contains(e.Error(), `user "user"`) {
-		t.Errorf("%+v", e)
+		t.Errorf("the error is %+v, want the side token, and the user but not the password in its text", e)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestKeychain(t *testing.T) {
 	for _, s := range steps { // each step overrides the earlier ones
 		s.make(t)
 		if c := find(t, "a/b/c"); c.Username != s.name || c.Password != "p" || c.Source == "" {
-			t.Errorf("%s: %v", s.name, c)
+			t.Errorf("after the step %s, the keychain found %v, want the login that this step added", s.name, c)
 		}
 	}
 	if c := find(t, "a/bc"); c.Username != "elsewhere" {
@@ -174,7 +174,7 @@ func TestKeychainRunsHelpers(t *testing.T) {
 	for _, repository := range []string{"x", "y", "z"} {
 		c, err := k.Credential(t.Context(), "a.example", repository)
 		if err != nil || c.Username != "helped" || c.Password != "s" {
-			t.Errorf("%v, %v", c, err)
+			t.Errorf("the keychain found %v (error %v), want the login of the helper", c, err)
 		}
 	}
 	if runs, err := os.ReadFile(filepath.Join(dir, "runs")); err != nil || string(runs) != "run\n" {
@@ -190,12 +190,12 @@ func TestKeychainReadErrors(t *testing.T) {
 	t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(dir, "none.json"))
 	_, err := client.NewKeychain().Credential(t.Context(), "a.example", "x")
 	if err == nil || !strings.Contains(err.Error(), "none.json") {
-		t.Errorf("%v", err)
+		t.Errorf("for a missing file, the error is %v, want the file's name in it", err)
 	}
 	t.Setenv("REGISTRY_AUTH_FILE", writeFile(t, `{"auths":`, dir, "bad.json"))
 	_, err = client.NewKeychain().Credential(t.Context(), "a.example", "x")
 	if err == nil || !strings.Contains(err.Error(), "bad.json") {
-		t.Errorf("%v", err)
+		t.Errorf("for a malformed file, the error is %v, want the file's name in it", err)
 	}
 }
 

@@ -41,7 +41,7 @@ func FuzzLoginFile(f *testing.F) {
 		found, err := client.NewKeychain().Credential(t.Context(), host, repository)
 		if err != nil {
 			if !errors.Is(err, client.ErrCredentials) || !strings.Contains(err.Error(), "config.json") {
-				t.Fatalf("%q: %v", data, err)
+				t.Fatalf("from the file %q, got the error %v, want ErrCredentials with the name config.json", data, err)
 			}
 			return
 		}

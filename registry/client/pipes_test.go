@@ -17,14 +17,14 @@ func TestNamedPipesDoNotBlock(t *testing.T) {
 	layouttest.Try(t, layouttest.MakePipe(pipe))
 	t.Setenv("REGISTRY_AUTH_FILE", pipe)
 	if _, err := client.NewKeychain().Credential(t.Context(), "registry.test", "x"); !errors.Is(err, plainfile.ErrNotRegular) {
-		t.Errorf("logins: %v", err)
+		t.Errorf("for a login file that is a named pipe, the error is %v, want ErrNotRegular", err)
 	}
 	for name, o := range map[string]client.Options{
 		"authorities": {Registry: "registry.test", CAFile: pipe},
 		"certificate": {Registry: "registry.test", CertFile: pipe, KeyFile: pipe},
 	} {
 		if _, err := client.New(o); !errors.Is(err, plainfile.ErrNotRegular) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("for a file (%s) that is a named pipe, the error is %v, want ErrNotRegular", name, err)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func TestManifestAndHeadManifest(t *testing.T) {
 	_, err := c.Manifest(t.Context(), "a/b", "nothing")
 	e := failure(t, err, client.ErrNotFound)
 	if !e.HasCode("MANIFEST_UNKNOWN") || e.Repository != "a/b" || e.Reference != "nothing" {
-		t.Errorf("%+v", e)
+		t.Errorf("the error is %+v, want the code MANIFEST_UNKNOWN, the repository a/b and the reference nothing", e)
 	}
 	_, err = c.HeadManifest(t.Context(), "nowhere", "x")
 	wantCause(t, err, client.ErrNotFound)
@@ -79,7 +79,7 @@ func TestHeadManifestWithoutDigest(t *testing.T) {
 	r.Inject(registrytest.Edit(registrytest.On("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }))
 	d, err := c.HeadManifest(t.Context(), "x", "v1")
 	if err != nil || d.Digest != m.Digest || d.Size != int64(len(m.Body)) {
-		t.Errorf("%+v, %v", d, err)
+		t.Errorf("HeadManifest = %+v, error %v; want the descriptor of the pushed manifest", d, err)
 	}
 }
 
@@ -119,11 +119,11 @@ func TestListsOfDistributionRegistry(t *testing.T) {
 	}
 	tags, err := c.Tags(t.Context(), "b/c")
 	if err != nil || !slices.Equal(tags, []string{"v1", "v2"}) {
-		t.Errorf("%q, %v", tags, err)
+		t.Errorf("Tags = %q, error %v; want v1 and v2", tags, err)
 	}
 	repositories, err := c.Catalog(t.Context())
 	if err != nil || !slices.Equal(repositories, []string{"a", "b/c"}) {
-		t.Errorf("%q, %v", repositories, err)
+		t.Errorf("Catalog = %q, error %v; want a and b/c", repositories, err)
 	}
 	_, err = c.Tags(t.Context(), "nowhere")
 	wantCause(t, err, client.ErrNotFound)
@@ -191,7 +191,7 @@ func TestReferrersByTag(t *testing.T) {
 	m := image(t, c, "x", "v1")
 	found, err := c.Referrers(t.Context(), "x", m.Digest)
 	if err != nil || found.API || len(found.List) != 0 {
-		t.Errorf("%+v, %v", found, err)
+		t.Errorf("without a referrers tag, Referrers = %+v, error %v; want an empty list, not from the API", found, err)
 	}
 	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 		specs.MediaTypeImageIndex, m.MediaType, m.Digest, len(m.Body))
@@ -201,7 +201,7 @@ func TestReferrersByTag(t *testing.T) {
 	}
 	found, err = c.Referrers(t.Context(), "x", m.Digest)
 	if err != nil || found.API || len(found.List) != 1 || found.List[0].Digest != m.Digest {
-		t.Errorf("%+v, %v", found, err)
+		t.Errorf("Referrers = %+v, error %v; want the one referrer in the referrers tag, not from the API", found, err)
 	}
 }
 
@@ -215,11 +215,11 @@ func TestReferrersByAPI(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{Handler: handler}))
 	found, err := c.Referrers(t.Context(), "x", want)
 	if err != nil || !found.API || len(found.List) != 1 || found.List[0].Digest != want {
-		t.Errorf("%+v, %v", found, err)
+		t.Errorf("Referrers = %+v, error %v; want one referrer from the API", found, err)
 	}
 }
 
-// The client retries temporary failures. It does not retry after a 4xx response other than 429.
+// The client retries temporary failures, but of the 4xx responses only 408 and 429 (not a quota's 429).
 func TestRetries(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -248,7 +248,7 @@ func TestRetries(t *testing.T) {
 			if test.cause != nil {
 				wantCause(t, err, test.cause)
 			} else if err != nil || got.Digest != want.Digest {
-				t.Errorf("%v, %v", got.Digest, err)
+				t.Errorf("Manifest returned the digest %v (error %v), want the pushed manifest after retries", got.Digest, err)
 			}
 			if n := r.Kinds()["GET manifests"]; n != test.asked {
 				t.Errorf("the client sent %d requests, want %d", n, test.asked)
@@ -267,7 +267,7 @@ func TestStalledRequests(t *testing.T) {
 	r.Inject(once)
 	got, err := many.Manifest(t.Context(), "x", "v1")
 	if err != nil || got.Digest != want.Digest {
-		t.Errorf("%v, %v", got.Digest, err)
+		t.Errorf("Manifest returned the digest %v (error %v), want the pushed manifest after the stalled try", got.Digest, err)
 	}
 	if n := r.Kinds()["GET manifests"]; n < 2 {
 		t.Errorf("the client sent %d requests, want at least 2, because the first one gets no answer", n)
@@ -312,7 +312,7 @@ func TestCancelledRequestsEndAtOnce(t *testing.T) {
 	cancel()
 	for range 2 {
 		if err := <-done; !errors.Is(err, ctx.Err()) {
-			t.Errorf("%v", err)
+			t.Errorf("a cancelled request returned the error %v, want the context's error", err)
 		}
 	}
 }

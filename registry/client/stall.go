@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// stallTimer cancels a request that makes no progress for too long. It is paused while the server
-// waits for this program to read the content to send, or to write what it received.
+// stallTimer cancels a request that makes no progress for too long. It is paused while this program
+// reads the content to send or processes an answer, because the server then waits for this program.
 type stallTimer struct {
 	limit  time.Duration
 	cancel context.CancelCauseFunc

@@ -35,7 +35,7 @@ func TestTLSCertificates(t *testing.T) {
 	image(t, dial(t, r, overTLS, func(o *client.Options) { o.InsecureSkipVerify = true }), "x", "v1")
 	e := failure(t, dial(t, r).Ping(t.Context()), client.ErrRefused) // plain HTTP
 	if !strings.Contains(e.Error(), "speaks TLS") {
-		t.Errorf("%v", e)
+		t.Errorf("for plain HTTP to a TLS server, the error is %v, want \"speaks TLS\" in it", e)
 	}
 }
 

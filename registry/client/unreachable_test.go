@@ -96,7 +96,7 @@ func TestUnreachableRegistryIsAwaited(t *testing.T) {
 			clock.passed = func(since time.Duration) { away.Store(since < test.away) }
 			got, err := c.Manifest(t.Context(), "x", "v1")
 			if test.back && (err != nil || got.Digest != want.Digest) {
-				t.Errorf("%v, %v", got.Digest, err)
+				t.Errorf("Manifest returned the digest %v (error %v), want the pushed manifest once the registry is back", got.Digest, err)
 			}
 			if !test.back {
 				wantCause(t, err, client.ErrUnreachable)

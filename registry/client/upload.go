@@ -41,7 +41,7 @@ type Upload struct {
 	// Sessions saves the upload session. nil means that it is not saved.
 	Sessions Sessions
 	// Progress is called with the number of bytes that the registry has or that were sent to it.
-	// The number decreases when bytes have to be sent again. It may be nil.
+	// The number decreases when bytes have to be sent again. Progress may be nil.
 	Progress func(int64)
 }
 

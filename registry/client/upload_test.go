@@ -28,7 +28,7 @@ func TestUploadOfSmallBlobs(t *testing.T) {
 	}
 	kinds := r.Kinds()
 	if kinds["POST uploads"] != 3 || kinds["PUT uploads"] != 3 || kinds["PATCH uploads"] != 0 || kinds["HEAD blobs"] != 0 {
-		t.Errorf("%v", kinds)
+		t.Errorf("the client sent the requests %v, want 3 POST and 3 PUT requests, and no PATCH or HEAD", kinds)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestUploadStreamsLargeBlob(t *testing.T) {
 	upload(t, c, u, b)
 	kinds := r.Kinds()
 	if kinds["POST uploads"] != 1 || kinds["PUT uploads"] != 1 || kinds["PATCH uploads"] != 1 {
-		t.Errorf("%v", kinds)
+		t.Errorf("the client sent the requests %v, want one POST, one PUT and one PATCH", kinds)
 	}
 	if kept.location != "" || last != int64(len(b.data)) {
 		t.Errorf("after the upload, the saved session is %q and the progress is %d, want none and %d", kept.location, last, len(b.data))
@@ -85,7 +85,7 @@ func TestRefusedMountsBecomeUploads(t *testing.T) {
 			u := b.upload("y")
 			u.From = "x"
 			if how := upload(t, c, u, b); how != client.Sent {
-				t.Errorf("%d: %v", status, how)
+				t.Errorf("with status %d for mounts, Upload returned %v, want Sent", status, how)
 			}
 		}
 		if n := r.Kinds()["POST uploads"]; n != 5+3 {
@@ -231,7 +231,7 @@ func TestUploadUnreadableContent(t *testing.T) {
 			t.Errorf("Upload returned the error %v, want a LocalError", err)
 		}
 		if n := r.Kinds()["POST uploads"]; n != 1 {
-			t.Errorf("%d tries", n)
+			t.Errorf("the client started %d uploads, want 1 without a retry", n)
 		}
 	}
 }
@@ -280,7 +280,7 @@ func TestUnusableSavedSessionsAreReplaced(t *testing.T) {
 		u.Sessions = kept
 		upload(t, c, u, b)
 		if kept.location != "" {
-			t.Errorf("the session %s is still saved, want none", location)
+			t.Errorf("after an upload with the unusable session %s, a session is still saved, want none", location)
 		}
 	}
 }
@@ -359,7 +359,7 @@ func TestUploadEndsWhenCancelled(t *testing.T) {
 	kept := &sessions{}
 	u.Sessions = kept
 	if _, err := dial(t, r).Upload(ctx, u); !errors.Is(err, ctx.Err()) {
-		t.Errorf("%v", err)
+		t.Errorf("the cancelled upload returned the error %v, want the context's error", err)
 	}
 	if kept.location == "" {
 		t.Error("the cancelled upload saved no session, want one")
@@ -370,14 +370,14 @@ func TestProbeUpload(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
 	if refused, err := c.ProbeUpload(t.Context(), "x"); err != nil || refused != nil {
-		t.Errorf("%v, %v", refused, err)
+		t.Errorf("ProbeUpload = refusal %v, error %v; want neither", refused, err)
 	}
 	if n := r.Kinds()["DELETE uploads"]; n != 1 {
 		t.Errorf("the upload was cancelled %d times, want once", n)
 	}
 	r.Inject(registrytest.Answer(registrytest.On("PATCH uploads"), 405))
 	if refused, err := c.ProbeUpload(t.Context(), "x"); err != nil || !errors.Is(refused, client.ErrUnsupported) {
-		t.Errorf("%v, %v", refused, err)
+		t.Errorf("ProbeUpload = refusal %v, error %v; want a refusal with the cause ErrUnsupported", refused, err)
 	}
 }
 
@@ -411,7 +411,7 @@ func TestProbeMount(t *testing.T) {
 			}
 			left := map[bool]int{true: 1}[test.status == 0]
 			if kinds := r.Kinds(); kinds["POST uploads"] != 1 || kinds["DELETE uploads"] != left || kinds["PUT uploads"] != 0 {
-				t.Errorf("%v", kinds)
+				t.Errorf("the probe sent the requests %v, want one POST, no PUT, and one DELETE only if an upload was started", kinds)
 			}
 			r.Heal()
 			r.Forget()
@@ -432,6 +432,6 @@ func TestProbeMount(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	r.Inject(registrytest.Answer(mounting, 500))
 	if refused, err := dial(t, r).ProbeMount(t.Context(), "y", "x"); !errors.Is(refused, client.ErrServer) || err != nil {
-		t.Errorf("%v, %v", refused, err) // a server error counts as a refusal, because the client can upload the blob instead
+		t.Errorf("ProbeMount = refusal %v, error %v; want a refusal with the cause ErrServer", refused, err) // a server error counts as a refusal, because the client can upload the blob instead
 	}
 }

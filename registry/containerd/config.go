@@ -46,7 +46,7 @@ const (
 
 // readConfig reads a configuration and the files that it imports. If the file is missing, the
 // configuration is empty, as for containerd. For invalid TOML, the error is an [*AdviceError].
-// Other errors come from the file system.
+// Other errors come from the file system, or from a malformed pattern of imports.
 func readConfig(file string) (*Config, error) {
 	c := &Config{File: file}
 	imports, err := c.read(file)

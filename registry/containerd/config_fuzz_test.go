@@ -28,7 +28,7 @@ func FuzzConfig(f *testing.F) {
 			t.Fatal(err)
 		}
 		if c, err := readConfig(file); err == nil && c.File != file {
-			t.Errorf("%+v", c)
+			t.Errorf("readConfig returned %+v, want the name of the read file in File", c)
 		}
 		h, err := readHosts(file)
 		if err != nil {
@@ -38,12 +38,12 @@ func FuzzConfig(f *testing.F) {
 		for _, host := range h.Hosts {
 			names = append(names, host.Name)
 			if slices.ContainsFunc(host.Files, func(name string) bool { return !filepath.IsAbs(name) }) {
-				t.Errorf("files %q", host.Files)
+				t.Errorf("readHosts returned the files %q, want only absolute paths", host.Files)
 			}
 		}
 		slices.Sort(names)
 		if len(slices.Compact(slices.Clone(names))) != len(names) {
-			t.Errorf("hosts %q", names)
+			t.Errorf("readHosts returned the hosts %q, want each host once", names)
 		}
 	})
 }

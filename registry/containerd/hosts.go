@@ -40,8 +40,8 @@ type Hosts struct {
 }
 
 // ReadHosts reads the hosts.toml below dir that containerd uses for a registry. If there is no such
-// file, the error wraps [fs.ErrNotExist]. If containerd would ignore the file, the error is an
-// [*AdviceError].
+// file, the error wraps [fs.ErrNotExist]. If the file is not valid TOML, so that containerd ignores
+// it, the error is an [*AdviceError].
 func ReadHosts(dir, host string) (*Hosts, error) {
 	for _, d := range append(ownDirs(dir, host), filepath.Join(dir, defaultHost)) {
 		if _, err := os.Stat(d); err == nil {

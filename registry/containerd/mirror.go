@@ -91,7 +91,7 @@ func (m *Mirror) comment(dir, file string) string {
 }
 
 // top returns the top-level keys of a section, which must precede all tables. alone means that
-// the file has no other content.
+// the file has no other settings.
 func (m *Mirror) top(alone bool) string {
 	if m.options.NoFallback {
 		// containerd 1.6 ignores a file without tables, so the mirror is both the server and a host.

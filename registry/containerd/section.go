@@ -88,7 +88,7 @@ func (s *section) removeFrom(text []byte) (rest []byte, at int) {
 }
 
 // render returns layoutproxy's section, with the line endings of the file. alone means that the
-// file has no other content. created says what has to be created for the section.
+// file has no other settings. created says what has to be created for the section.
 func (m *Mirror) render(file string, alone bool, created made, eol string) []byte {
 	lines := beginLine + "\n"
 	if created != madeNothing {

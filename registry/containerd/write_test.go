@@ -116,7 +116,7 @@ func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 			}
 			remove(t, dir, "registry.example", "absent")
 			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 {
-				t.Errorf("%v, %v", info.Mode(), err)
+				t.Errorf("after Remove, the file has the mode %v (error %v), want 0640 as before", info.Mode(), err)
 			}
 		})
 	}
@@ -234,7 +234,7 @@ func TestWriteWarnsOfHiddenFiles(t *testing.T) {
 	}
 	change := write(t, mirror(t, nil), dir, "created")
 	if len(change.Warnings) != 2 || !strings.Contains(change.Warnings[0], "registry.crt") || !strings.Contains(change.Warnings[1], "_default") {
-		t.Errorf("%q", change.Warnings)
+		t.Errorf("the warnings are %q, want one about registry.crt and one about _default", change.Warnings)
 	}
 }
 
@@ -253,7 +253,7 @@ func TestWriteFollowsLinks(t *testing.T) {
 	}
 	remove(t, dir, "registry.example", "removed")
 	if got := read(t, real); got != "" {
-		t.Errorf("%q", got)
+		t.Errorf("after Remove, the target of the link contains %q, want it empty as before", got)
 	}
 }
 
@@ -295,7 +295,7 @@ func TestNoFallbackWithSameServer(t *testing.T) {
 	dir, file := put(t, hand)
 	write(t, mirror(t, func(o *containerd.MirrorOptions) { o.NoFallback = true }), dir, "changed")
 	if got := read(t, file); !strings.HasPrefix(got, hand) || strings.Count(got, "server =") != 1 || !strings.Contains(got, "[host.\"http://127.0.0.1:5000\"]") {
-		t.Errorf("%s", got)
+		t.Errorf("Write wrote this file, want the hand-written server line first and only once, and a table for the mirror:\n%s", got)
 	}
 }
 
@@ -324,11 +324,11 @@ func TestWriteRefusesMissingCertificates(t *testing.T) {
 	} {
 		m := mirror(t, func(o *containerd.MirrorOptions) { o.Endpoint = "https://proxy.example"; change(o) })
 		if _, err := m.Write(dir); err == nil {
-			t.Error("written")
+			t.Error("Write returned no error, want one, because the certificate is unusable")
 		}
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
-		t.Errorf("%v, %v", entries, err)
+		t.Errorf("certs.d contains %v (error %v), want nothing", entries, err)
 	}
 }
 
@@ -350,7 +350,7 @@ func TestNewMirrorRefusesInvalidOptions(t *testing.T) {
 		if _, err := containerd.NewMirror(o); err == nil {
 			t.Errorf("%+v: accepted", o)
 		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("%v", err)
+			t.Errorf("the error of NewMirror contains the password, want none: %v", err)
 		}
 	}
 }

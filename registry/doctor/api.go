@@ -24,7 +24,7 @@ type answer struct {
 	from   *url.URL // the URL that sent the answer, after redirects
 }
 
-// errBroken means that an answer was shorter than its Content-Length.
+// errBroken means that the body of an answer could not be read to its end.
 var errBroken = errors.New("the answer was cut off")
 
 // send sends a request to a path below /v2/, and reads at most limit bytes of the answer's body.

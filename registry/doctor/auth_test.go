@@ -54,7 +54,7 @@ func TestBasicLogin(t *testing.T) {
 	expect(t, r, "credentials", doctor.OK, "a test")
 	expect(t, r, "blob", doctor.OK)
 	if text, err := json.Marshal(r); err != nil || strings.Contains(string(text), "secret") {
-		t.Errorf("%s, %v", text, err)
+		t.Errorf("the report is %s (error %v), want it without the password", text, err)
 	}
 
 	t.Setenv("REGISTRY_AUTH_FILE", write(t, "config.json", []byte("{")))

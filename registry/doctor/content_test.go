@@ -33,7 +33,7 @@ func TestHealthyRegistry(t *testing.T) {
 				expect(t, r, name, state)
 			}
 			if r.State == doctor.Failed || r.Content() {
-				t.Errorf("%+v", r)
+				t.Errorf("the report is %+v, want no failure and Content false", r)
 			}
 		})
 	}
@@ -97,7 +97,7 @@ func drop(header string) func(*httptest.ResponseRecorder) {
 	return func(answer *httptest.ResponseRecorder) { answer.Header().Del(header) }
 }
 
-// damage changes one byte of the body, so that its length stays the same.
+// damage changes a few bytes of the body, but not its length.
 func damage(answer *httptest.ResponseRecorder) {
 	body := bytes.Replace(answer.Body.Bytes(), []byte("sha256:"), []byte("sha256;"), 1)
 	body = bytes.Replace(body, []byte("amd64"), []byte("amd46"), 1)
@@ -275,7 +275,7 @@ func TestNamespaceParameter(t *testing.T) {
 	} {
 		queries = nil
 		if r := examine(t, doctor.Options{URL: s.URL, Image: host + "app:v1", HostsDir: t.TempDir()}); step(t, r, "blob").State != doctor.OK {
-			t.Errorf("%sapp:v1: %+v", host, r.Steps)
+			t.Errorf("for the image %sapp:v1, the steps are %+v, want the step blob ok", host, r.Steps)
 		}
 		mu.Lock()
 		if len(queries) < 5 || slices.ContainsFunc(queries, func(query string) bool { return query != want }) {
@@ -289,7 +289,7 @@ func TestNamespaceParameter(t *testing.T) {
 // the answer does not look like a redirect to another host.
 func TestURLWithEmptyPort(t *testing.T) {
 	if r := examine(t, doctor.Options{URL: "http://127.0.0.1:/v2/"}); r.URL != "http://127.0.0.1" {
-		t.Errorf("checked %q", r.URL)
+		t.Errorf("the report is about the URL %q, want http://127.0.0.1", r.URL)
 	}
 }
 

@@ -18,15 +18,15 @@ type Options struct {
 	// URL is the URL of the registry, such as http://127.0.0.1:5000. It may have a path, which
 	// precedes /v2/.
 	URL string
-	// Image is [HOST/]REPOSITORY[:TAG][@DIGEST]. If it is empty, the steps about content are skipped.
+	// Image is [HOST/]REPOSITORY[:TAG][@DIGEST]. Without it, the steps tag, manifest, child and blob are skipped.
 	Image string
 
 	// Client configures which certificates to trust, which client certificate to use, and how to
-	// log in. Its Registry and Retries are ignored.
+	// log in. Its Registry, Retries and Silence are ignored.
 	Client client.Options
 
-	// HostsDir is the certs.d directory. If it is empty, doctor uses the directories of the
-	// containerds that run here.
+	// HostsDir is the certs.d directory. "" means the directories that the containerds on this machine
+	// read, or the default directory if there are none.
 	HostsDir string
 	// Proc is the directory to read instead of /proc. "" means /proc itself.
 	Proc string
@@ -70,8 +70,8 @@ type doctor struct {
 }
 
 // Run performs all steps and reports the result of each. Problems of the registry or of the node
-// are in the report. Run returns an error only if an option is invalid, such as [ErrForm], or if
-// the context ends.
+// are in the report. Run returns an error only if an option (see [ErrForm]) or the environment's
+// proxy is invalid, or if the context ends.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	d, err := newDoctor(o)
 	if err != nil {

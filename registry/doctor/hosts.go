@@ -133,7 +133,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// adviceOf returns the advice in err, or the argument otherwise if err contains no advice.
+// adviceOf returns the advice in err. If err contains none, it returns its second argument.
 func adviceOf(err error, otherwise string) string {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

@@ -88,8 +88,8 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	return ok("%s is %s, %d bytes", what, dgst, a.length)
 }
 
-// ask requests a path in the image's repository. If the status is not 200, it returns a failed
-// step.
+// ask requests a path in the image's repository. Unless it gets an answer with status 200, it returns
+// a failed step, and bad is true.
 func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, step Step, bad bool) {
 	a, err := d.send(ctx, method, d.image.repository+"/"+path, map[string]string{"Accept": accept}, maxErrorBody)
 	if err != nil {

@@ -14,7 +14,7 @@ const (
 	// Warning means that everything works, but may stop working, or not work as intended.
 	Warning State = "warning"
 	Failed  State = "failed"
-	// Skipped means that there was nothing to check.
+	// Skipped means that there was nothing to check, or that the step depends on a failed one.
 	Skipped State = "skipped"
 )
 

@@ -79,7 +79,7 @@ func examine(t *testing.T, o doctor.Options) *doctor.Report {
 	}
 	names := strings.Fields("name connection tls api credentials clock content tag manifest child blob hosts.toml containerd")
 	if len(r.Steps) != len(names) {
-		t.Fatalf("%d steps", len(r.Steps))
+		t.Fatalf("the report has %d steps, want 13", len(r.Steps))
 	}
 	for i, name := range names {
 		s := r.Steps[i]

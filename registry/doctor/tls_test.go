@@ -40,8 +40,8 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// certificate makes a certificate for 127.0.0.1. The authority by signs it; if by is nil, the
-// certificate is self-signed.
+// certificate makes a certificate for 127.0.0.1, which the given authority signs. Without an authority
+// (nil), the certificate is self-signed.
 func certificate(t *testing.T, by *authority, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

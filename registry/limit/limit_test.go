@@ -49,7 +49,7 @@ func TestRequestsAreLimitedByClient(t *testing.T) {
 			case http.StatusTooManyRequests:
 				var body struct{ Errors []struct{ Code string } }
 				if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body.Errors[0].Code != "TOOMANYREQUESTS" || w.Header().Get("Retry-After") == "" {
-					t.Fatalf("%v %s", w.Header(), w.Body)
+					t.Fatalf("a refusal has the headers %v and the body %s, want Retry-After and the code TOOMANYREQUESTS", w.Header(), w.Body)
 				}
 			default:
 				t.Fatal(w.Code)
@@ -204,7 +204,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 		}
 	}
 	if connections.Refused() != 10-most {
-		t.Errorf("%d refused", connections.Refused())
+		t.Errorf("%d of 10 connections were refused, want all but the first 3", connections.Refused())
 	}
 	open[0].Close() // one more connection is allowed when the server has noticed this
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
@@ -238,6 +238,6 @@ func TestTrustedProxiesAreNotLimited(t *testing.T) {
 		defer client.CloseIdleConnections()
 	}
 	if n := connections.Refused(); n != 0 {
-		t.Errorf("%d refused", n)
+		t.Errorf("%d connections of a trusted proxy were refused, want none", n)
 	}
 }

@@ -47,14 +47,14 @@ func TestNonIPAddresses(t *testing.T) {
 	}
 	for range 3 {
 		if w := ask(h, "@"); w.Code != http.StatusNoContent {
-			t.Errorf("%d", w.Code)
+			t.Errorf("without an IP address, a request got status %d, want 204", w.Code)
 		}
 	}
 	if w := ask(Forwarded(h, nil), "@", "192.0.2.1"); w.Code != http.StatusNoContent {
-		t.Errorf("%d", w.Code)
+		t.Errorf("without an IP address, a request got status %d, want 204", w.Code)
 	}
 	if w := ask(Forwarded(h, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}), "@", "198.51.100.1"); w.Code != http.StatusNoContent {
-		t.Errorf("%d", w.Code)
+		t.Errorf("without an IP address, a request got status %d, want 204", w.Code)
 	}
 }
 

@@ -130,7 +130,7 @@ func TestCutConnectionsAreCounted(t *testing.T) {
 	s, metrics := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil)
 	if resp, err := http.Get(s.URL + "/cut"); err == nil {
 		resp.Body.Close()
-		t.Error("an answer")
+		t.Error("the client got an answer, want a cut connection")
 	}
 	s.Close()
 	want := `

@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// BenchmarkPages measures how long pages of a tree take that has 2,000 repositories with 20 tags
-// each. The 99th percentile should be at most 30 ms.
+// BenchmarkPages measures how long the pages take for a tree of 2,000 repositories with 20 tags each.
+// The 99th percentile should be at most 30 ms.
 func BenchmarkPages(b *testing.B) {
 	dir := b.TempDir()
 	tree := layouttest.New(b, dir)

@@ -55,7 +55,7 @@ type imagePage struct {
 	// Problem is the reason why the manifest cannot be served. The fields with the manifest's
 	// content are then empty.
 	Problem *layoutstore.Problem
-	// Reason explains why the manifest cannot be shown, if the cause is not a Problem.
+	// Reason explains why the manifest cannot be shown, whether the cause is a Problem or not.
 	Reason string
 }
 

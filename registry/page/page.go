@@ -10,9 +10,9 @@
 // events"). Nothing is loaded from another host. The Content-Security-Policy forbids frames, inline
 // scripts and styles, and forms that send data to other hosts.
 //
-// Names, tags, paths and annotations of a bundle are hostile text. The templates escape them, and
-// print them only through the function t. This function replaces characters that hide or reorder
-// text by their code points.
+// Names, tags, paths and annotations of a bundle are hostile text, which the templates escape. Those
+// that may contain more than visible ASCII are printed only through the function t, which replaces
+// characters that hide or reorder text by their code points.
 package page
 
 import (

@@ -66,7 +66,7 @@ func get(t testing.TB, p http.Handler, path string, status int) string {
 	w := httptest.NewRecorder()
 	p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	if w.Code != status {
-		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		t.Fatalf("GET %s got the unexpected status %d: %s", path, w.Code, w.Body)
 	}
 	return w.Body.String()
 }
@@ -111,7 +111,7 @@ func TestTagsMatchAPI(t *testing.T) {
 		p := pages(t, tree, nil)
 		names, _ := tree.Snapshot().Repositories("", -1)
 		if len(names) == 0 {
-			t.Fatal("no repositories")
+			t.Fatal("the tree has no repositories, want some")
 		}
 		for _, name := range names {
 			var list struct{ Tags []string }
@@ -142,21 +142,21 @@ func TestEveryPageIsLinked(t *testing.T) {
 		p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		h := w.Header()
 		if w.Code != http.StatusOK {
-			t.Errorf("%s: %d", path, w.Code)
+			t.Errorf("GET %s got status %d, want 200", path, w.Code)
 		}
 		policy := h.Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'self';") || strings.Contains(policy, "unsafe") || h.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s: %v", path, h)
+			t.Errorf("%s has the headers %v, want a strict Content-Security-Policy and nosniff", path, h)
 		}
 		if strings.HasPrefix(path, "/assets/") {
 			if h.Get("Cache-Control") != "private, max-age=31536000, immutable" {
-				t.Errorf("%s: %v", path, h)
+				t.Errorf("%s has the headers %v, want a Cache-Control that allows caching for a year", path, h)
 			}
 			continue
 		}
 		body := w.Body.String()
 		if h.Get("Cache-Control") != "no-store" || h.Get("Content-Type") != "text/html; charset=utf-8" {
-			t.Errorf("%s: %v", path, h)
+			t.Errorf("%s has the headers %v, want no-store, and HTML in UTF-8", path, h)
 		}
 		if bad := regexp.MustCompile(`<style|<script>|<script [^>]*>[^<]|\sstyle=|\son[a-z]+=|javascript:`).FindString(body); bad != "" {
 			t.Errorf("%s contains an inline script or style, want none: %s", path, bad)
@@ -212,7 +212,7 @@ func TestMethodsAndUnknownPages(t *testing.T) {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
 		if w.Code != c.status || w.Code == 405 && w.Header().Get("Allow") != "GET, HEAD" || strings.Contains(w.Body.String(), "<script>") {
-			t.Errorf("%s %s: %d %v", c.method, c.path, w.Code, w.Header())
+			t.Errorf("%s %s got status %d and the headers %v; want the status in the table, Allow with 405, and no script in the body", c.method, c.path, w.Code, w.Header())
 		}
 	}
 }
@@ -260,7 +260,7 @@ func TestSearchResults(t *testing.T) {
 		}
 	}
 	if len(seen) != 6*60+1 { // 60 tags in each of 6 repositories, and one repository
-		t.Errorf("%d results", len(seen))
+		t.Errorf("the search found %d results, want 361", len(seen))
 	}
 	for path, n := range seen {
 		if n != 1 {
@@ -304,7 +304,7 @@ func TestHostileText(t *testing.T) {
 		})
 		body := w.Body.String()
 		if strings.Contains(body, "<img src=x") || strings.Contains(body, "<!--") || strings.Contains(body, "reboot") || strings.Contains(body, "</script><") {
-			t.Errorf("%s: markup:\n%.3000s", path, body)
+			t.Errorf("%s contains markup or a command from the hostile text, want neither:\n%.3000s", path, body)
 		}
 		if i := strings.IndexFunc(body, func(r rune) bool { return strings.ContainsRune("\u202e\u2066\u200b\ufeff\x00\x1b", r) }); i >= 0 {
 			t.Errorf("%s contains a hidden character, want none: %q", path, body[max(0, i-40):i+10])

@@ -27,7 +27,7 @@ type Status struct {
 	Refused int64
 	// Upstream is the registry in the references of the sources; empty if it is unknown.
 	Upstream string
-	// DropDir is the directory for dropped bundles; empty if there is none.
+	// DropDir is the directory for dropped bundles, or "" if none is configured.
 	DropDir string
 }
 

@@ -87,11 +87,11 @@ docker pull 10.0.0.1:5000/app:v1`},
 		for _, command := range commandsFor(page, c.runnable) {
 			lines = append(lines, command.Text)
 			if login := strings.HasPrefix(command.Note, "Log in first"); login != (c.registry.Login && !strings.HasPrefix(command.Tool, "containerd")) {
-				t.Errorf("%s: %q", command.Text, command.Note)
+				t.Errorf("the command %s has the note %q, want \"Log in first\" if the registry requires a login and the tool is not containerd, and no such note otherwise", command.Text, command.Note)
 			}
 		}
 		if got := strings.Join(lines, "\n"); got != c.want {
-			t.Errorf("%+v:\n%s", c.registry, got)
+			t.Errorf("for the registry %+v, the commands differ from those in the table:\n%s", c.registry, got)
 		}
 	}
 }
@@ -105,7 +105,7 @@ func TestUpstreamIsHostName(t *testing.T) {
 	} {
 		n := p.node(httptest.NewRequest("GET", "/", nil), Status{Upstream: name})
 		if n.Guessed != guessed || guessed && n.Upstream != unknownUpstream || strings.HasPrefix(n.Hosts, "# regis") {
-			t.Errorf("%q: %+v", name, n)
+			t.Errorf("for the upstream %q, node = %+v; want the placeholder and Guessed only if it is no host name, and no error in Hosts", name, n)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Tokens is a token server with one user (distribution's token specification). It grants every
-// scope that a client requests.
+// scope that a client requests, unless [Tokens.Grant] restricts the actions.
 type Tokens struct {
 	*httptest.Server
 	Host string
@@ -73,8 +73,8 @@ func (t *Tokens) parameters(tb TB) configuration.Parameters {
 	return configuration.Parameters{"realm": t.URL + "/token", "issuer": t.signer.Issuer, "service": t.signer.Service, "jwks": jwks}
 }
 
-// ServeHTTP answers GET requests with basic authentication. It also answers POST requests with a
-// refresh token, which is the password.
+// ServeHTTP sends a token if a GET request has the user's basic authentication, or if a POST request
+// has the password as its refresh token. After [Tokens.Answer], the given handler answers instead.
 func (t *Tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	answer := t.answer

@@ -34,8 +34,8 @@ type Options[T any] struct {
 //
 // A file that is written in place has intermediate states that look complete, such as a list with
 // half of its lines. So a change takes effect only after nothing was written for the time settle.
-// Get checks the files at most once per checkEvery. If the last check is older than overdue, Get
-// waits for the check. In total, these delays take less than two seconds.
+// Get checks the files at most once per checkEvery. If the last check is older than overdue, Get also
+// waits for another caller's check. In total, these delays take less than two seconds.
 type Value[T any] struct {
 	options Options[T]
 	current atomic.Pointer[T]

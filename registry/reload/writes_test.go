@@ -76,10 +76,10 @@ func TestMissingFileThatReadIgnores(t *testing.T) {
 	for range 2 {
 		w.pass(2 * time.Second)
 		if got := value.Get(); got != "11" {
-			t.Errorf("%q", got)
+			t.Errorf("without the third file, the value is %q, want 11, the last valid value", got)
 		}
 	}
 	if !errors.Is(failed, os.ErrNotExist) {
-		t.Errorf("%v", failed)
+		t.Errorf("Failed was called with the error %v, want os.ErrNotExist", failed)
 	}
 }

@@ -59,7 +59,7 @@ func (c *collector) Stop(context.Context) error {
 	return nil
 }
 
-// UploadTraces sends spans. If the collector is busy, it retries for at most a minute.
+// UploadTraces sends spans. After a timeout or a "busy" answer, it retries for at most a minute.
 func (c *collector) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpans) error {
 	// TracesData has the same encoding as ExportTraceServiceRequest: one field with the same
 	// number and the same type.
@@ -143,9 +143,9 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
-// partialSuccess returns an error if an answer rejects some spans. Field 1 of
-// ExportTraceServiceResponse is a message about the rejected spans. Its field 1 is their number,
-// and its field 2 is the reason.
+// partialSuccess returns an error if an answer rejects some spans, or contains a warning. Field 1 of
+// ExportTraceServiceResponse is an embedded message. Its field 1 is the number of rejected spans, and its
+// field 2 is the reason, or a warning if no span was rejected.
 func partialSuccess(answer []byte, isProtobuf bool) error {
 	if !isProtobuf {
 		return nil

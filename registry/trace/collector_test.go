@@ -169,7 +169,7 @@ func TestSettingsFromEnvironment(t *testing.T) {
 		}
 		want := settings{url: test.want, headers: http.Header{"Api-Key": {"a b"}, "Other": {"c=d"}}, gzip: true, timeout: 250 * time.Millisecond}
 		if diff := cmp.Diff(want, s, cmp.AllowUnexported(settings{})); diff != "" {
-			t.Errorf("%q: %s", endpoint, diff)
+			t.Errorf("for the endpoint %q, the settings are wrong (-want +got):\n%s", endpoint, diff)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func TestMalformedEnvironment(t *testing.T) {
 			t.Setenv("OTEL_EXPORTER_OTLP_"+test.name, test.value)
 			_, err := newSettings("https://collector.example")
 			if err == nil || !strings.Contains(err.Error(), test.name) || strings.Contains(err.Error(), "secret") {
-				t.Errorf("%q: %v", test.value, err)
+				t.Errorf("for the value %q, the error is %v, want one with the variable's name and without the secret", test.value, err)
 			}
 		})
 	}

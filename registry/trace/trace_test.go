@@ -134,7 +134,7 @@ func TestSpansOfRequests(t *testing.T) {
 			resp.Body.Close()
 		}
 		if (err != nil) != (path == "/cut") {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("GET %s returned the error %v, want an error only for /cut", path, err)
 		}
 	}
 	s.Close()
@@ -154,7 +154,7 @@ func TestSpansOfRequests(t *testing.T) {
 			"http.request.method": "GET", "http.route": "blob", "url.path": want.path,
 			"layoutproxy.repository": want.path[1:], "http.response.status_code": want.code,
 		}, attributes(span)); diff != "" {
-			t.Errorf("%s: %s", want.path, diff)
+			t.Errorf("the span of %s has wrong attributes (-want +got):\n%s", want.path, diff)
 		}
 		if span.Name != "GET blob" || span.Kind != otlp.Span_SPAN_KIND_SERVER || span.GetStatus().GetCode() != want.status {
 			t.Errorf("the span of %s has the name %q, the kind %v and the status %v; want GET blob, the kind server and the status code %v", want.path, span.Name, span.Kind, span.Status, want.status)
@@ -163,7 +163,7 @@ func TestSpansOfRequests(t *testing.T) {
 			t.Errorf("the span of %s has the trace and parent %s, want those in the client's header", want.path, got)
 		}
 		if strings.Contains(span.String(), "secret") || strings.Contains(span.String(), "frodo") {
-			t.Errorf("%v", span)
+			t.Errorf("a span contains the login, want it without: %v", span)
 		}
 	}
 }

@@ -70,7 +70,7 @@ if (results) {
     const address = field.value.trim() ? "/repositories?q=" + encodeURIComponent(field.value) : "/repositories";
     const number = ++asked;
     const answer = await fetch(address).catch(() => undefined);
-    if (!answer?.ok) return; // the button still works
+    if (!answer?.ok) return; // the search button still works
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const found = page.getElementById("results");
     if (number !== asked || !found) return;
@@ -83,8 +83,8 @@ if (results) {
   });
 }
 
-// Each command gets a button that copies it. Browsers allow that only with TLS or from this machine;
-// otherwise the button selects the text, so that the user can copy it.
+// Each command gets a button that copies it. Browsers allow that only for pages with TLS or from
+// localhost; otherwise the button selects the text, so that the user can copy it.
 async function copy(pre, button) {
   let done = "Copied";
   try {
