@@ -18,7 +18,7 @@ type Options struct {
 	// URL is the URL of the registry, such as http://127.0.0.1:5000. It may have a path, which
 	// precedes /v2/.
 	URL string
-	// Image is [HOST/]REPOSITORY[:TAG][@DIGEST]. Without it, the steps tag, manifest, child and blob are skipped.
+	// Image is [HOST/]REPOSITORY[:TAG][@DIGEST]. Without it, tag, manifest, child and blob are not checked.
 	Image string
 
 	// Client configures which certificates to trust, which client certificate to use, and how to
