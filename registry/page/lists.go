@@ -3,6 +3,7 @@ package page
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -24,7 +25,7 @@ const (
 	pageSize = 100
 	// overviewSize is the number of repositories on the overview.
 	overviewSize = 12
-	// maxQuery is the longest accepted search query, in bytes.
+	// maxQuery is the longest accepted search query, in characters.
 	maxQuery = 200
 )
 
@@ -194,8 +195,8 @@ func (p *Page) cleanQuery(w http.ResponseWriter, req *http.Request) (query strin
 		}
 		return r
 	}, req.URL.Query().Get("q"))
-	if len(query) > maxQuery {
-		p.fail(w, req, http.StatusBadRequest, "The search has more than 200 characters.")
+	if utf8.RuneCountInString(query) > maxQuery {
+		p.fail(w, req, http.StatusBadRequest, fmt.Sprintf("The search has more than %d characters: shorten it.", maxQuery))
 		return "", false
 	}
 	return query, true

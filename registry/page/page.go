@@ -209,6 +209,10 @@ func (p *Page) render(w http.ResponseWriter, req *http.Request, status int, name
 	w.Write(b.Bytes())
 }
 
+// failure is the content of an error page: the text of the status, and the reason.
+type failure struct{ Status, Reason string }
+
 func (p *Page) fail(w http.ResponseWriter, req *http.Request, status int, reason string) {
-	p.render(w, req, status, "error", frame{Title: http.StatusText(status), Content: reason})
+	text := http.StatusText(status)
+	p.render(w, req, status, "error", frame{Title: text, Content: failure{text, reason}})
 }

@@ -207,12 +207,16 @@ func TestMethodsAndUnknownPages(t *testing.T) {
 		{"GET", "/repository/<script>alert(1)</script>", 404}, {"GET", "/image/deckhouse/ee", 404}, {"GET", "/image/deckhouse/ee:nothing", 404},
 		{"GET", "/image/deckhouse/ee@sha256:1", 404}, {"GET", "/image/deckhouse/ee@sha256:" + strings.Repeat("0", 64), 404},
 		{"GET", "/repositories?q=" + strings.Repeat("x", 201), 400}, {"GET", "/repository/deckhouse/ee?q=" + strings.Repeat("x", 201), 400},
+		{"GET", "/repositories?q=" + url.QueryEscape(strings.Repeat("ж", 200)), 200}, {"GET", "/repositories?q=" + url.QueryEscape(strings.Repeat("ж", 201)), 400},
 		{"GET", "/problems?from=-1", 200}, {"GET", "/problems?from=x", 200}, {"GET", "/repositories?after=%ff%00", 200},
 	} {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
 		if w.Code != c.status || w.Code == 405 && w.Header().Get("Allow") != "GET, HEAD" || strings.Contains(w.Body.String(), "<script>") {
 			t.Errorf("%s %s got status %d and the headers %v; want the status in the table, Allow with 405, and no script in the body", c.method, c.path, w.Code, w.Header())
+		}
+		if text := http.StatusText(c.status); c.status >= 400 && c.method != "HEAD" && !strings.Contains(w.Body.String(), "<h1>"+text+"</h1>") {
+			t.Errorf("%s %s got a page without the heading %q:\n%s", c.method, c.path, text, w.Body)
 		}
 	}
 }
