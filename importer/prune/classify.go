@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// classify decides whether an image may be removed, and why. It considers only the image itself and its tags.
+// classify decides whether an image may be removed, and why. A later step may still keep a removable image.
 func (d *decider) classify(r *Repository, i *Image) (why Reason, removable bool) {
 	m := r.Manifests[i.Digest]
 	switch {
@@ -99,8 +99,8 @@ func (d *decider) classifyVersion(r *Repository, at ref, tag string) (Reason, bo
 	return Reason{Rule: Superseded}, true
 }
 
-// followSubjects records the subjects of an image. The image is kept if at least one of them is
-// kept; otherwise, it is removed.
+// followSubjects records the subjects of an image. The image is kept if at least one of them is kept, or if
+// the store has none of them. Otherwise, it is removed.
 func (d *decider) followSubjects(r *Repository, i *Image, by string, subjects []ref) (Reason, bool) {
 	known := false
 	for _, s := range subjects {

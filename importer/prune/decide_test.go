@@ -17,7 +17,7 @@ import (
 
 // factsOf builds facts from one line per image: REPOSITORY:TAG[,TAG...] NAME [>NAME...] [^NAME] [!GAP]. NAME
 // stands for a manifest: the image itself, a child (>NAME) or its subject (^NAME). GAP says why the image
-// cannot be read. The tag "-" means no tag. "-TAG" means that another image has taken TAG.
+// cannot be read. As a tag, "-" means none, "-TAG" that another image has taken TAG, and "HEX" the digest.
 func factsOf(t *testing.T, lines ...string) prune.Facts {
 	t.Helper()
 	byPath := map[string]*prune.Repository{}
@@ -25,7 +25,7 @@ func factsOf(t *testing.T, lines ...string) prune.Facts {
 		fields := strings.Fields(line)
 		at, tags, ok := strings.Cut(fields[0], ":")
 		if !ok {
-			t.Fatalf("%q", line)
+			t.Fatalf("line %q: got no colon in the first field, want REPOSITORY:TAG", line)
 		}
 		r := byPath[at]
 		if r == nil {
@@ -162,7 +162,7 @@ func TestPolicyKeepsPlatformReleases(t *testing.T) {
 	}
 	for _, p := range []prune.Policy{{KeepReleases: []string{"v1.70.2"}}, {Deployed: "v1.70.0"}} {
 		if _, err := prune.Decide(f, p, prune.Scope{}); !errors.Is(err, prune.ErrNoRelease) {
-			t.Errorf("%+v: %v", p, err)
+			t.Errorf("Decide with the policy %+v: got error %v, want ErrNoRelease", p, err)
 		}
 	}
 }
@@ -200,11 +200,11 @@ func TestImagesAndSignaturesOfReleases(t *testing.T) {
 			t.Errorf("decision about %s = %q, want %q", name, reasons[name], want)
 		}
 	}
-	// If the list of a kept release cannot be read, the release may declare any image. So all
-	// images are kept.
+	// If the list of a kept release of the platform cannot be read, it may declare any image of the root. So
+	// even images that only removed releases declare are kept.
 	f.Releases[2].Unreadable = "cannot be read"
 	if got := decided(t, f, prune.Policy{Deployed: "v1.70.1"}); got[".:+HEX"].Rule == "" || got[".:HEX"].Rule != "" {
-		t.Errorf("%v", got)
+		t.Errorf("with an unreadable list: decisions %v, want all images .:HEX kept", got)
 	}
 }
 
@@ -226,11 +226,11 @@ func TestUnsupersededVersionsAreKept(t *testing.T) {
 		}
 	}
 	if why := got["app:v1.0.0"]; why.By != "v1.2.0" || why.String() != "superseded by v1.2.0" {
-		t.Errorf("%+v", why)
+		t.Errorf("reason for app:v1.0.0 = %+v, want that v1.2.0 supersedes it", why)
 	}
 	// No rule of this policy keeps the newest version, but it is kept, as no version supersedes it.
 	if got := decided(t, f, prune.Policy{Keep: []string{"app:v1.0.0"}}); got["app:+v1.0.0"].Rule != prune.KeptGlob || got["app:+v1.2.0"].Rule != prune.NotSuperseded || got["app:v1.1.0"].Rule != prune.Superseded || got["index:+v0.9.0"].Rule != prune.NoRule {
-		t.Errorf("%v", got)
+		t.Errorf("decisions = %v; want app:v1.0.0, app:v1.2.0 and index:v0.9.0 kept, and app:v1.1.0 removed", got)
 	}
 }
 
@@ -259,7 +259,7 @@ func TestKeepBundleKeepsListedImages(t *testing.T) {
 	p := prune.Policy{KeepBundles: []string{"june.json"}, Bundles: []prune.Bundle{{Name: "june.json", Images: map[string]map[digest.Digest]bool{"app": {digestOf("one"): true}}}}}
 	got := decided(t, f, p)
 	if got["app:+v1.0.0"].String() != "--keep-bundle june.json" || got["app:v1.1.0"].Rule != prune.Superseded || got["app:+v1.2.0"].Rule != prune.NotSuperseded || got["other:+v1.0.0"].Rule != prune.NoRule {
-		t.Errorf("%v", got)
+		t.Errorf("decisions = %v; want app:v1.0.0, app:v1.2.0 and other:v1.0.0 kept, and app:v1.1.0 removed", got)
 	}
 }
 
@@ -274,7 +274,7 @@ func TestPolicyCheckReportsErrors(t *testing.T) {
 		{prune.Policy{KeepNewest: 1}, nil}, {prune.Policy{Deployed: "v1.70.1", KeepPrevious: 1}, nil}, {prune.Policy{Keep: []string{"**:v1.*"}}, nil},
 	} {
 		if err := c.p.Check(); !errors.Is(err, c.want) {
-			t.Errorf("%+v: %v", c.p, err)
+			t.Errorf("Check of the policy %+v = %v, want the error that the test lists", c.p, err)
 		}
 	}
 }

@@ -9,7 +9,7 @@
 // repository, no rule keeps it, no kept image needs it, and a higher version is kept. If releases declare an
 // image by digest, it is removed only together with the last of these releases.
 //
-// Images are removed in two steps. First, their manifests lose their tags but stay available by digest, so
-// that running pulls can complete. After the grace period, [Pruner.Sweep] removes the manifests and blobs as
-// a second generation.
+// With a grace period, images are removed in two steps. First, their manifests lose their tags but stay
+// available by digest, so that running pulls can complete. After the grace period, [Pruner.Sweep] removes the
+// manifests and blobs as a second generation.
 package prune

@@ -16,7 +16,7 @@ type Facts struct {
 	Declarations
 }
 
-// Volume is a part of the store: its loose files, or one archive.
+// Volume is a part of the store: its loose files, which are not in an archive, or one archive.
 type Volume struct {
 	File string // name of the archive; empty for loose files
 
@@ -44,7 +44,7 @@ type Image struct {
 	Digest digest.Digest
 	Tags   []string // sorted
 
-	// Replaced is the tag that another manifest has taken from this one; empty if unknown.
+	// Replaced is the tag that another manifest has taken from this one; empty if none or unknown.
 	Replaced string
 	Since    time.Time // when the image was added to the store; zero if unknown
 

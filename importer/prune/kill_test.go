@@ -32,8 +32,8 @@ const (
 
 func ways() []way { return []way{atOnce, later, rewrite} }
 
-// prune prunes a store, and sweeps it after the grace period. It calls the function before at each
-// step of the prune and of the sweep.
+// prune prunes a store, and sweeps it after the grace period. At each step of the prune and of the
+// sweep, it calls the parameter before.
 func (w way) prune(ctx context.Context, store string, before func(op, path string) error) error {
 	now := time.Now().Add(24 * time.Hour)
 	p, err := prune.New(prune.Options{Store: store, Before: before, Now: func() time.Time { return now }})
@@ -276,7 +276,7 @@ func (s scene) noSpaceAt(t *testing.T, n int) {
 	})
 	what := fmt.Sprintf("with a full disk from step %d on, %s", n, at)
 	if err != nil {
-		t.Fatalf("%s: %v", what, err)
+		t.Fatalf("%s: the prune returned the error %v, want none", what, err)
 	}
 	if !s.wantOldOrNew(t, what, store) {
 		t.Fatalf("%s: after the prune, the store has the old content, want the new one", what)

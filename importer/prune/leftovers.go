@@ -131,7 +131,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// dropped finds the bundles in done/ and failed/ of a drop directory that exceed the limits of age and total
+// dropped finds the bundles in done/ and failed/ of a drop directory that exceed the limit of age or of total
 // size. Without limits, it finds all bundles there.
 func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, err error) {
 	var all []Leftover

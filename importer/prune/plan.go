@@ -63,7 +63,7 @@ type Archive struct {
 	File  string   `json:"file"`
 	Files []string `json:"files"` // names of the archive or its chunks, and of checksum files
 
-	Rewritten string `json:"rewritten,omitempty"` // file name of the rewritten archive; empty if it is removed
+	Rewritten string `json:"rewritten,omitempty"` // file name of the rewritten archive; empty if nothing replaces File
 }
 
 // IsEmpty reports whether the plan removes nothing.

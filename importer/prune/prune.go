@@ -18,7 +18,7 @@ import (
 
 // Options configure a pruner.
 type Options struct {
-	// Store is the directory of the store, which must exist, or its place in a bucket, such as s3://bucket/prefix.
+	// Store is the existing directory of the store, or its place in a bucket, such as s3://bucket/prefix.
 	Store string
 	// Buckets opens the bucket of a store. It may be nil if the store is in a directory.
 	Buckets func(bucket.Place) bucket.Bucket
@@ -29,8 +29,8 @@ type Options struct {
 	// Declared reads which images the releases in the store declare. If it is nil, no release declares
 	// an image.
 	Declared func(context.Context, *layoutstore.Snapshot) (Declarations, error)
-	// Check is called with the effect of each plan. If it returns an error, the plan is refused. It may be
-	// nil.
+	// Check is called with the effect of each plan that removes something. If it returns an error, the plan
+	// is refused. It may be nil.
 	Check func(Effect) error
 	// Now returns the current time; nil means time.Now.
 	Now func() time.Time

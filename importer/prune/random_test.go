@@ -46,7 +46,7 @@ func contentOf(t *testing.T, store string) content {
 			t.Fatal(err)
 		}
 		if err := importertest.Prove(t.Context(), repo); err != nil {
-			t.Fatalf("%s: %v", at, err)
+			t.Fatalf("content of the repository %s: got error %v, want none", at, err)
 		}
 		graph, err := repo.Graph(t.Context())
 		if err != nil {

@@ -49,8 +49,8 @@ const (
 	PrunedBefore   Rule = "pruned-before"
 )
 
-// Reason says why an image is kept or removed. By is a detail of the rule: a version, a glob, a tag, a digest
-// or an archive.
+// Reason says why an image is kept or removed. By is a detail of the rule, such as a version, a glob, a tag,
+// a digest or an archive.
 type Reason struct {
 	Rule Rule   `json:"rule"`
 	By   string `json:"by,omitempty"`

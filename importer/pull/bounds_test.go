@@ -87,7 +87,7 @@ func TestTagsWithoutEnd(t *testing.T) {
 		if !strings.HasSuffix(q.URL.Path, "/tags/list") {
 			return
 		}
-		w.Header().Set("Link", `</v2/app/tags/list?n=1000&last=t>; rel="next"`) // itself
+		w.Header().Set("Link", `</v2/app/tags/list?n=1000&last=t>; rel="next"`) // the next page has the same URL
 		fmt.Fprint(w, `{"tags":["t"]}`)
 	})})
 	o := pulltest.Options(t, r, "")

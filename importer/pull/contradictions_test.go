@@ -85,7 +85,7 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 		}
 	}
 	if slices.ContainsFunc(incomplete.Problems, func(g pull.Problem) bool { return g.Tag() == "good" }) {
-		t.Errorf("%v", incomplete.Problems)
+		t.Errorf("problems about the valid tag good: got at least one, want none; all problems: %v", incomplete.Problems)
 	}
 }
 

@@ -73,7 +73,7 @@ func TestDamagedArchivesAreReplaced(t *testing.T) {
 				o.NewSum = sha256.New
 				report := pulltest.Run(t, o)
 				if !slices.Equal(report.Kept, []string{"root.tar"}) {
-					t.Errorf("kept: %q", report.Kept)
+					t.Errorf("Kept = %q, want only root.tar", report.Kept)
 				}
 				if n := r.Kinds()["GET blobs"]; test.blobs >= 0 && n != test.blobs {
 					t.Errorf("the pull fetched %d blobs, want %d", n, test.blobs)
@@ -84,7 +84,7 @@ func TestDamagedArchivesAreReplaced(t *testing.T) {
 				sums, err := filepath.Glob(filepath.Join(o.Dir, "*.gostsum"))
 				layouttest.Try(t, err)
 				if len(sums) < 2 {
-					t.Errorf("checksums: %q", sums)
+					t.Errorf("checksum files after the pull: %q, want at least 2", sums)
 				}
 				for _, s := range sums {
 					text, err := os.ReadFile(s)
@@ -132,7 +132,7 @@ func TestWrongChecksumFile(t *testing.T) {
 		t.Errorf("Kept = %q, Written = %q; want app.tar kept, and only app.tar.gostsum written", report.Kept, report.Written)
 	}
 	if text, err := os.ReadFile(sum); err != nil || string(text) != sumOf(t, filepath.Join(o.Dir, "app.tar")) {
-		t.Errorf("%s, %v", text, err)
+		t.Errorf("app.tar.gostsum contains %s, error %v; want the checksum of app.tar", text, err)
 	}
 }
 

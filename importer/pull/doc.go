@@ -7,9 +7,9 @@
 // pull.
 //
 // A pull has four steps. It plans: it resolves each tag once, and requests everything else by
-// digest, so a tag may move meanwhile. It fetches each blob once for the whole bundle, verifies the
-// blob while writing it, and resumes interrupted downloads. It packs: package bundle writes
-// archives that depend only on their content. It publishes: it reads the archives as a server
+// digest, so a tag that moves meanwhile does no harm. It fetches each blob once for the whole
+// bundle, verifies the blob while writing it, and resumes interrupted downloads. It packs: package bundle
+// writes archives that depend only on their content. It publishes: it reads the archives as a server
 // would, and then renames them into place together.
 //
 // A pull guarantees:
@@ -17,7 +17,7 @@
 //     missing in the source, [IncompleteError] lists all of it. With Options.AllowIncomplete, a
 //     pull publishes all complete images and lists the rest.
 //   - An incomplete image is never published.
-//   - Only a 404 means missing: 401, 429 and 5xx end the pull.
+//   - Only a 404 means missing: 401, 429 and 5xx for planned content end the pull.
 //   - After any interruption, the next pull resumes, and fetches no finished blob again. It
 //     also reuses the blobs of an older bundle.
 //   - Signatures, attestations and SBOMs are pulled with their image. They are found by their

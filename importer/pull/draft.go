@@ -19,12 +19,12 @@ type Planner interface {
 	// called before any request.
 	Check(source client.Reference) error
 	// Plan adds the chosen content to a draft. If an optional unit turns out to be incomplete, Plan
-	// is called again with a new draft: see [Draft.Skips]. It must then make the same requests to
-	// the source.
+	// is called again with a new draft: see [Draft.Skips]. Tags then lead to the same images as
+	// before.
 	Plan(ctx context.Context, d *Draft) error
 }
 
-// Draft is a plan under construction. Its methods are safe for concurrent use.
+// Draft is a plan under construction. Its methods except DisableTagLists are safe for concurrent use.
 type Draft struct {
 	// Root is the source, as REGISTRY/PATH.
 	Root client.Reference
@@ -93,7 +93,7 @@ type Rules struct {
 	// Attestations decides which attestations are pulled with the images.
 	Attestations Attestations
 	// AttestIn is the layout that the attestations are added to. If it is nil, they are added to
-	// the same layout.
+	// the layout with these rules.
 	AttestIn *Layout
 }
 

@@ -133,7 +133,7 @@ func TestMissingContentIsListed(t *testing.T) {
 	}
 	if len(got) != 4 || got[lost[0]] != "missing" || got[lost[1]] != "missing" ||
 		!strings.Contains(got[short], "69999 bytes") || !strings.Contains(got[wrong], "checksum mismatch: sha256:"+wrong) {
-		t.Errorf("%v", got)
+		t.Errorf("problems by digest = %v; want 2 missing blobs, one too short, and one with a checksum mismatch", got)
 	}
 	pulltest.NothingPublished(t, o.Dir)
 }

@@ -78,8 +78,8 @@ func (d *Draft) NotSkipped(component string, versions []string) []string {
 	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return d.Skips(Unit{component, v}) })
 }
 
-// Absorb turns an *IncompleteError into problems of a part. If the unit has a version, the unit
-// becomes incomplete. Absorb returns any other error unchanged.
+// Absorb records the problems of an *IncompleteError, and returns nil. Problems without a Part get part. If u
+// has a version, u becomes incomplete. Absorb returns any other error unchanged.
 func (d *Draft) Absorb(err error, part Part, u Unit) error {
 	var incomplete *IncompleteError
 	if !errors.As(err, &incomplete) {
@@ -145,8 +145,8 @@ func uniqueProblems(problems []Problem) []Problem {
 	})
 }
 
-// dropImages removes broken images from a layout, and resets the layout to the other images in
-// base. broken maps digests to the reasons.
+// dropImages records problems for the broken images of a layout, and resets the layout to the images of
+// base that are not broken. broken maps digests to the reasons.
 func (d *Draft) dropImages(l *Layout, base map[string]bundle.Image, broken map[digest.Digest]string) {
 	for _, key := range sortedKeys(l.images) {
 		i := l.images[key]

@@ -20,7 +20,7 @@ func TestIncompleteRepositories(t *testing.T) {
 	o.Planner, o.AllowIncomplete = pull.Repositories{Paths: []string{"app", "."}}, true
 	report := pulltest.Run(t, o)
 	if got := pulltest.Named(report.Problems); !slices.Equal(got, []string{"app shop/app:v1.0"}) {
-		t.Errorf("%q", got)
+		t.Errorf("problems = %q, want only the missing tag shop/app:v1.0", got)
 	}
 	want := pulltest.Listed(t, pulltest.OpenBare(t, tree.Dir()))
 	delete(want, "shop/app:v1.0")

@@ -112,7 +112,7 @@ func TestInventoryOmitsBrokenArchives(t *testing.T) {
 	pulltest.Run(t, form{}.options(t, older, dir, "base"))
 	i := inventoryOf(t, dir)
 	if len(i.Files) != 1 || i.Files[0].Name != "base.tar" || len(i.Repositories) != 1 {
-		t.Errorf("%+v", i)
+		t.Errorf("inventory = %+v, want only the file base.tar and its repository", i)
 	}
 }
 

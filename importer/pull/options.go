@@ -19,7 +19,7 @@ type Options struct {
 	Source client.Reference
 	// Dir is the directory of the bundle.
 	Dir string
-	// TempDir keeps fetched blobs until they are in the bundle. If it is empty, Dir keeps them.
+	// TempDir keeps fetched blobs until they are in the bundle. If TempDir is "", Dir keeps them.
 	TempDir string
 
 	// Planner chooses the content.

@@ -30,7 +30,7 @@ type packer struct {
 	uses map[digest.Digest]int
 }
 
-// errNotFetched reports that a blob is not available. The reason is reported elsewhere.
+// errNotFetched reports that a blob is not available. supply.problems or the error of fetchAll says why.
 var errNotFetched = errors.New("a blob of the archive was not fetched")
 
 func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {

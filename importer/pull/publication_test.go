@@ -178,7 +178,7 @@ func interrupted(t *testing.T, o pull.Options, at string, n int) {
 		}
 	})
 	_, err := pull.Run(t.Context(), o, nil)
-	t.Fatalf("alive: %v", err)
+	t.Fatalf("the pull ended with error %v, want it stopped at the point", err)
 }
 
 // If the staged files of an interrupted publication are lost, readers refuse the directory, because
@@ -207,7 +207,7 @@ func TestLostFilesOfAPublication(t *testing.T) {
 			pulltest.Run(t, want)
 			got, err := readBundle(t, dir)
 			if all, _ := readBundle(t, want.Dir); err != nil || !maps.Equal(got, all) {
-				t.Errorf("%v: %s", err, cmp.Diff(all, got))
+				t.Errorf("after the same pull again: error %v, want none; content (-want +got): %s", err, cmp.Diff(all, got))
 			}
 			if f.tree { // a repaired tree still has blobs of the older bundle
 				return

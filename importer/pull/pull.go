@@ -24,9 +24,9 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	return makePlan(ctx, o, newSource(o.Registry, watch, nil, old), newAllowance(&o))
 }
 
-// Run pulls a bundle. watch may be nil. If Run returns no error, the bundle in the directory is
-// complete and synced. If Run fails, the directory is unchanged, except for state from which the
-// next run resumes. If the context ends, Run first completes blobs that are nearly complete.
+// Run pulls a bundle. watch may be nil. If Run returns no error, the bundle in the directory is complete and
+// synced. If Run fails before it publishes, it leaves only state from which the next run resumes and, for a
+// tree, directories and blobs. If the context ends, Run first completes nearly complete blobs of archives.
 //
 // Run fails with ErrUsage, with *IncompleteError if content is missing or damaged, or with
 // *client.Error. Other errors come from the planner, the file system and the context.
@@ -164,7 +164,7 @@ func (r *run) isWritten(ctx context.Context, a *bundle.Archive) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if same && !r.work.publisher.IsBroken() { // if a publication is broken, verify could not read the archive
+	if same && !r.work.publisher.IsBroken() { // verify cannot read a directory with a broken publication
 		r.kept = append(r.kept, a.Name)
 		r.files[a.Name] = inPlace.Files()
 		sums, err := inPlace.WriteSums(r.work.publisher.Staged())

@@ -24,8 +24,8 @@ const (
 	maxInMemory = 1 << 30
 )
 
-// Source reads a registry. It requests everything at most once. It does not request content that an
-// earlier pull or an older bundle has already stored. Its methods are safe for concurrent use.
+// Source reads a registry. It remembers tags, manifests and files of images. It does not request content that
+// an earlier pull or an older bundle has already stored. Its methods are safe for concurrent use.
 type Source struct {
 	registry *client.Client
 	meter    Meter
@@ -49,7 +49,7 @@ type Source struct {
 	fetched memory[struct{}]
 	// locks are held while a layer is fetched, one per digest.
 	locks memory[*sync.Mutex]
-	// older contains layers in older archives, by digest.
+	// older contains the places of layers in older archives and trees, by digest.
 	older memory[extent.List]
 	// referring contains the referrers of images.
 	referring memory[client.Referrers]
@@ -183,8 +183,8 @@ func (s *Source) storeManifest(d digest.Digest, body []byte) error {
 	return nil
 }
 
-// storedManifest returns a manifest that is already stored, after verifying it. If ctx has ended,
-// storedManifest finds nothing. The following request to the registry then returns the cause.
+// storedManifest returns a manifest that is already stored, after verifying it. If ctx has ended, it finds
+// nothing in older archives and trees. The following request to the registry then returns the cause.
 func (s *Source) storedManifest(ctx context.Context, layout string, d digest.Digest) ([]byte, bool) {
 	if s.work == nil {
 		s.mu.Lock()
@@ -252,8 +252,8 @@ func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, 
 	})
 }
 
-// read opens a blob for reading. It reads the registry only if neither the working directory of
-// this pull nor an older archive or tree has a readable copy. At its end, the reader verifies the blob's digest.
+// read opens a blob for reading. It reads the registry only if neither the working directory of this pull nor
+// an older archive or tree has a readable copy. At its end, the reader verifies the blob's digest.
 func (s *Source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
 	if s.work != nil && s.work.hasBlob(b.Digest, b.Size) {
 		return s.work.open(b.Digest)
@@ -278,8 +278,8 @@ func (s *Source) read(ctx context.Context, repository string, b closure.Descript
 	return bundle.NewProvingReader(r, b.Digest, s.registry.Registry()+"/"+repository), nil
 }
 
-// findOlder returns the place of a blob in an older archive, or nil if no archive has it with the
-// right digest.
+// findOlder returns the place of a blob in an older archive or tree. It returns nil if none of them
+// has the blob, or if the copy that it finds first is damaged.
 func (s *Source) findOlder(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
 	return remember(&s.mu, &s.older, b.Digest.String(), func() (extent.List, error) {
 		where, _, err := s.reusable.Find(ctx, repository, b.Digest, b.Size)

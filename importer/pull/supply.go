@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// When a pull is interrupted, it still completes blobs of which at most nearlyDone bytes are
-	// missing. It waits for them no longer than grace.
+	// When a pull of archives is interrupted, it still completes blobs of which at most nearlyDone
+	// bytes are missing. It waits for them no longer than grace.
 	nearlyDone = 16 << 20
 	grace      = 5 * time.Second
 )
@@ -36,8 +36,8 @@ type need struct {
 
 	// available is closed when the blob is available.
 	available chan struct{}
-	// where is the place of the blob in an archive of the bundle's directory. It is nil if the blob
-	// is in the working directory.
+	// where is the place of the blob in an archive or tree of the bundle's directory. It is nil if
+	// the blob is in the working directory.
 	where extent.List
 }
 

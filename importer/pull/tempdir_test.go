@@ -129,7 +129,7 @@ func TestForeignTempDir(t *testing.T) {
 	made, err := filepath.Glob(filepath.Join(o.TempDir, "*"))
 	layouttest.Try(t, err)
 	if len(made) != 1 {
-		t.Fatalf("made: %q", made)
+		t.Fatalf("directories in TempDir after the failed pull: %q, want 1", made)
 	}
 	victim := t.TempDir()
 	for what, put := range map[string]func() error{
@@ -139,7 +139,7 @@ func TestForeignTempDir(t *testing.T) {
 		layouttest.Try(t, os.RemoveAll(made[0]))
 		layouttest.Try(t, put())
 		if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), made[0]) {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s in place of the working directory: got error %v, want one that names it", what, err)
 		}
 		if left := filesBelow(t, victim); len(left) > 0 {
 			t.Errorf("%s in place of the working directory: the pull wrote %q there, want no files", what, left)

@@ -117,7 +117,7 @@ func (s *supply) provideFile(ctx, hard context.Context, n *need, b *bundle.TreeB
 	if err != nil || !ok {
 		return err
 	}
-	if n.where != nil { // the blob is in an existing archive
+	if n.where != nil { // the blob is in an existing archive or tree
 		if good, err := s.fetcher.copyBlob(ctx, n.where, n.blob); err != nil || !good {
 			return errors.Join(err, fmt.Errorf("%s changed while it was read", n.where))
 		}

@@ -52,7 +52,7 @@ func varied(t *testing.T) *layouttest.Tree {
 	return tree
 }
 
-// sameReferrers fails the test unless all tagged images and their children have the same referrers.
+// sameReferrers fails the test unless the tagged images of got have the same referrers in both repositories.
 func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 	t.Helper()
 	tags, _ := got.Tags("", -1)
@@ -97,7 +97,7 @@ func TestPullKeepsRepositoriesUnchanged(t *testing.T) {
 	sameReferrers(t, a, b)
 	// The references in the bundle contain the path from which the bundle was pulled.
 	if auto := pulltest.OpenAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
-		t.Errorf("roots %q", auto.Roots())
+		t.Errorf("roots = %q, want only shop", auto.Roots())
 	}
 }
 
@@ -131,7 +131,7 @@ func TestTagsByGlob(t *testing.T) {
 		slices.Sort(got)
 		slices.Sort(want)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: %s", glob, diff)
+			t.Errorf("tags pulled with the pattern %s (-want +got): %s", glob, diff)
 		}
 		sameReferrers(t, source, repo)
 	}
@@ -186,7 +186,7 @@ func TestPullForOnePlatform(t *testing.T) {
 	repo, err := s.Repository("shop/app")
 	layouttest.Try(t, err)
 	if d, err := repo.Tag(t.Context(), "multi"); err != nil || d.MediaType != specs.MediaTypeImageManifest {
-		t.Errorf("%v, %v", d, err)
+		t.Errorf("tag multi = %v, error %v; want the manifest of an image", d, err)
 	}
 	o.Dir = t.TempDir()
 	o.Platform = &pull.Platform{OS: "plan9", Architecture: "mips"}
@@ -196,7 +196,7 @@ func TestPullForOnePlatform(t *testing.T) {
 	}
 	for _, bad := range []string{"", "linux", "linux/", "/amd64", "a/b/c/d"} {
 		if _, err := pull.ParsePlatform(bad); !errors.Is(err, pull.ErrUsage) {
-			t.Errorf("%q: %v", bad, err)
+			t.Errorf("ParsePlatform(%q): got error %v, want ErrUsage", bad, err)
 		}
 	}
 }
@@ -256,7 +256,7 @@ func TestPullOverOlderBundle(t *testing.T) {
 	}
 	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 
-	// Chunks that d8 has written are kept unchanged if their sizes are right.
+	// A pull keeps chunks that d8 has written, if it would write the same chunks itself.
 	o.NewSum = nil
 	joined(t, o.Dir, "app.tar")
 	layouttest.Split(t, filepath.Join(o.Dir, "app.tar"), o.ChunkSize)
@@ -269,11 +269,11 @@ func TestPullOverOlderBundle(t *testing.T) {
 	left, err := filepath.Glob(o.Dir + "/*")
 	layouttest.Try(t, err)
 	if len(left) != 5 { // two archives, their checksum files, and the inventory
-		t.Errorf("left: %q", left)
+		t.Errorf("files in the directory: %q, want 5", left)
 	}
 	layouttest.Try(t, os.Remove(filepath.Join(o.Dir, "root.tar.gostsum")))
 	if report := pulltest.Run(t, o); !slices.Equal(report.Written, []string{"root.tar.gostsum"}) {
-		t.Errorf("written: %q", report.Written)
+		t.Errorf("Written = %q, want only root.tar.gostsum", report.Written)
 	}
 	if n := r.Kinds()["GET blobs"]; n != 0 {
 		t.Errorf("the pulls fetched %d blobs, want 0", n)
@@ -327,7 +327,7 @@ func TestDamagedOlderBundle(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// sameTree fails the test unless two sources serve the same tags. It also verifies all content.
+// sameTree fails unless each repository of got has all tags and digests of want. It also verifies got.
 func sameTree(t *testing.T, want, got string) {
 	t.Helper()
 	s := pulltest.OpenAt(t, "shop", got)
@@ -386,7 +386,7 @@ func TestWrongUsage(t *testing.T) {
 		change(&o)
 		r.Forget()
 		if _, err := pull.Run(t.Context(), o, nil); !errors.Is(err, pull.ErrUsage) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v, want ErrUsage", name, err)
 		}
 		if n := len(r.Requests()); n != 0 {
 			t.Errorf("%s: the pull sent %d requests, want 0", name, n)
@@ -498,7 +498,7 @@ func TestOldManifests(t *testing.T) {
 		o.Planner = pull.Repositories{Paths: []string{"app"}}
 		var incomplete *pull.IncompleteError
 		if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 || incomplete.Problems[0].Tag() != "old" {
-			t.Errorf("%s: %v", typ, err)
+			t.Errorf("manifest of type %s: got error %v, want an *IncompleteError with 1 problem, about the tag old", typ, err)
 		}
 		pulltest.NothingPublished(t, o.Dir)
 	}

@@ -56,7 +56,7 @@ var errBusy = errors.New("another pull is writing to this directory")
 
 // openWork locks dir, if the system supports such locks, and creates the working directory in it.
 // If resume is true and the state is not too old, it uses an existing working directory. If temp is
-// not empty, it keeps blobs in temp. It fails with errBusy if another pull has the lock. Other
+// not "", it keeps blobs below temp. It fails with errBusy if another pull has the lock. Other
 // errors come from the file system.
 func openWork(dir, temp string, resume bool, now time.Time, reached func(string)) (*work, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {

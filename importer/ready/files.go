@@ -12,8 +12,8 @@ import (
 )
 
 // readFiles reads files from the layers of an image, and verifies the layers. If d is an index, it reads the
-// first image, because all platforms have the same declarations. Errors contain the parameter from as the
-// place of the image.
+// first image, because all platforms have the same declarations. Errors about a wrong layer contain the
+// parameter from as the place of the image.
 func readFiles(ctx context.Context, d digest.Digest, from string, manifest func(digest.Digest) ([]byte, error),
 	open func(context.Context, imagefile.Layer) (io.ReadCloser, error), names []string) (map[string][]byte, error) {
 	found, err := closure.Layers(d, manifest)

@@ -111,7 +111,7 @@ func (g *gatherer) image(ctx context.Context, name, path, reference string) (Ima
 	return all[0], err
 }
 
-// channels returns the release channels in a repository, in order of stability.
+// channels returns the release channels in a repository, in the order of release.Channels.
 func (g *gatherer) channels(ctx context.Context, at string) (all []Channel, err error) {
 	tags, err := g.tags(ctx, at)
 	if err != nil {

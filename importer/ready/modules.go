@@ -50,8 +50,8 @@ func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 	return nil
 }
 
-// versioned gathers the facts of the module or package at a path. entryPath is the path, relative
-// to at, of the repository that has its release channels.
+// versioned gathers the facts of the module or package at a path. The repository with its release
+// channels is entryPath, relative to this path.
 func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want release.Selector) (Module, error) {
 	defer g.forget() // free memory, because no other module or package uses these repositories
 	releases := path.Join(at, entryPath)
@@ -100,7 +100,7 @@ func versionsIn(tags []string, channels []Channel) []string {
 
 // judgedVersions returns the versions of a module to judge: those that its constraints select. Without
 // constraints, it returns all versions in sources, but in a registry only those to which the module's
-// channels point.
+// channels point, if it has any.
 func (g *gatherer) judgedVersions(m Module) []string {
 	chosen := slices.Concat(m.Want.Ranges, m.Want.Pins)
 	return slices.DeleteFunc(slices.Clone(m.Tags), func(tag string) bool {

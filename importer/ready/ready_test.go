@@ -146,8 +146,8 @@ func named(v ready.Verdict) (all []string) {
 }
 
 // If any one of more than a hundred declared images is missing, the verdict names only that image, by module
-// and name. An image is removed in three ways. LAYOUTPROXY_TEST_ALL=1 removes each image in all ways;
-// otherwise, every third image is removed in one way.
+// and name. There are three ways to remove an image: its descriptor, its manifest or its layer is missing.
+// LAYOUTPROXY_TEST_ALL=1 removes each image in all ways; otherwise, every third image is removed in one way.
 func TestVerdictNamesMissingDeclaredImage(t *testing.T) {
 	b := newBundle(t, 55, "v1.69.3", "v1.70.1")
 	if len(b.declared) < 100 {
@@ -155,7 +155,7 @@ func TestVerdictNamesMissingDeclaredImage(t *testing.T) {
 	}
 	v := judge(t, ready.Scope{}, b.tree.Dir())
 	if !v.Ready || len(v.Versions) != 2 || v.ExpectedDigests != len(b.declared) || named(v) != nil {
-		t.Fatalf("%+v", v)
+		t.Fatalf("verdict on the complete bundle = %+v, want it ready, with 2 versions and all declared digests", v)
 	}
 	all := os.Getenv("LAYOUTPROXY_TEST_ALL") != ""
 	for i, lost := range b.declared {
@@ -296,11 +296,11 @@ func TestBundleWithoutDeclarations(t *testing.T) {
 		l.Write()
 	}
 	if v := judge(t, ready.Scope{}, tree.Dir()); !v.Ready || v.Deckhouse || len(v.Versions)+len(v.Modules) > 0 {
-		t.Errorf("%+v", v)
+		t.Errorf("verdict = %+v, want it ready, not Deckhouse, and without versions and modules", v)
 	}
 	q := ready.Question{Releases: []string{"v1.70.1"}}
 	if v := judge(t, ready.Scope{Question: q}, tree.Dir()); v.Ready || len(v.Versions) != 1 {
-		t.Errorf("%+v", v)
+		t.Errorf("verdict on v1.70.1 = %+v, want it not ready, with 1 version", v)
 	}
 }
 
@@ -324,7 +324,7 @@ func TestScopeNamesModules(t *testing.T) {
 			want = want[1:]
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%q: %s", file, diff)
+			t.Errorf("modules %q: reasons (-want +got): %s", file, diff)
 		}
 	}
 }
@@ -371,7 +371,7 @@ func TestRegistryRequests(t *testing.T) {
 	}
 	r.Forget()
 	if v := ask(ready.Scope{}); !v.Ready || v.ExpectedDigests != 20+4 { // only module versions to which channels point are judged
-		t.Errorf("%v: %v", v, named(v))
+		t.Errorf("verdict = %v with the reasons %v, want it ready, with 24 declared digests", v, named(v))
 	}
 	heads := map[string]int{}
 	for _, request := range r.Requests() {

@@ -30,7 +30,7 @@ func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs i
 	return f, err
 }
 
-// remote is the content of a registry. It caches results, so that it never sends a request twice.
+// remote is the content of a registry. It requests each list of tags and checks each image only once.
 type remote struct {
 	client *client.Client
 	at     client.Reference

@@ -238,8 +238,8 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 	return p, nil
 }
 
-// fail records that a part of an image is missing or damaged. If the image's own manifest is missing without
-// a known reason, the image counts as missing, otherwise as damaged.
+// fail records that a part of an image is missing or damaged. If the image's own manifest is missing (isTop),
+// and all problems in why are Incomplete, the image counts as missing. Otherwise, it counts as damaged.
 func (p *Presence) fail(isTop bool, why []problem.Problem) {
 	if isTop && !slices.ContainsFunc(why, func(p problem.Problem) bool { return p.Kind != problem.Incomplete }) {
 		p.State = Missing

@@ -57,7 +57,7 @@ func whyNoUpgrade(tag string, from release.Release, steps []release.Release, isC
 	return missingSteps(to.Version, from.Version, steps, isComplete)
 }
 
-// missingSteps returns a reason for each minor version between from and to that is missing or not complete.
+// missingSteps returns reasons for the minor versions between from and to that are missing or not complete.
 func missingSteps(to, from *semver.Version, steps []release.Release, isComplete map[string]bool) (reasons []Reason) {
 	short := func(minor uint64) string { return fmt.Sprintf("v%d.%d", to.Major(), minor) }
 	miss := func(first, last uint64) {

@@ -247,7 +247,7 @@ func TestSharedContentIsCountedOnce(t *testing.T) {
 	f.Builds[1].Declared = append(f.Builds[1].Declared, byTag)
 	v := Judge(f, Question{})
 	if v.ExpectedDigests != 3 || v.Versions[1].ExpectedDigests != 2 || v.Versions[1].DeclaredImages != 3 || v.Versions[0].Bytes != 6*10+5 {
-		t.Errorf("%+v", v)
+		t.Errorf("verdict = %+v; want 3 digests, 2 digests of 3 images in the second version, and 65 bytes in the first", v)
 	}
 }
 
@@ -306,7 +306,7 @@ release channel lts: no JSON
 			t.Error(err)
 		}
 		if diff := cmp.Diff(test.want, b.String()); diff != "" {
-			t.Errorf("%s: %s", name, diff)
+			t.Errorf("text of the verdict on %s (-want +got): %s", name, diff)
 		}
 	}
 }
@@ -314,11 +314,11 @@ release channel lts: no JSON
 func TestParseModules(t *testing.T) {
 	all, err := ParseModules([]byte("# ours\nconsole\n\n stronghold@^1 \nstronghold@=v2.0.0\r\n"))
 	if err != nil || len(all) != 2 || !all["console"].All || len(all["stronghold"].Ranges) != 1 || len(all["stronghold"].Pins) != 1 {
-		t.Errorf("%+v, %v", all, err)
+		t.Errorf("ParseModules = %+v, error %v; want console, and stronghold with 1 range and 1 pin", all, err)
 	}
 	for file, want := range map[string]string{"console\nA B": "line 2: ", "x@=v1+stable": `line 1: "x@=v1+stable": a channel is not allowed`, strings.Repeat("a", 1<<20): "too long"} {
 		if _, err := ParseModules([]byte(file)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.20q: %v", file, err)
+			t.Errorf("ParseModules(%.20q): got error %v, want the one that the test lists", file, err)
 		}
 	}
 }
@@ -329,7 +329,7 @@ func FuzzModulesFile(f *testing.F) {
 		all, err := ParseModules(file)
 		for name, s := range all {
 			if err != nil || name != s.Name || !release.IsName(name) {
-				t.Fatalf("%q: %+v, %v", name, s, err)
+				t.Fatalf("ParseModules: module %q has the selector %+v, error %v; want a valid name and no error", name, s, err)
 			}
 		}
 	})
@@ -346,7 +346,7 @@ func TestReasonText(t *testing.T) {
 		"missing platform image: " + hex:                         {State: Missing, Image: "platform image", Repository: ".", Reference: hex},
 	} {
 		if r.Kind = MissingImage; r.String() != want {
-			t.Errorf("%q, want %q", r.String(), want)
+			t.Errorf("String = %q, want %q", r.String(), want)
 		}
 	}
 	c, err := release.ParseConstraint(">=1.0.0")
@@ -355,7 +355,7 @@ func TestReasonText(t *testing.T) {
 	}
 	for tag, want := range map[string]bool{"v1.0.0": true, "v0.9.0": false, "stable": false, "": false} {
 		if fits(c, tag) != want {
-			t.Errorf("%q satisfies >=1.0.0: %v", tag, !want)
+			t.Errorf("%q satisfies >=1.0.0: got %v, want the opposite", tag, !want)
 		}
 	}
 }

@@ -22,9 +22,9 @@ type builds struct {
 	notes []string
 }
 
-// findSpan returns the lowest and the highest version to pull, or nil for an unknown version. The
-// highest is the version of alpha. The lowest is the version of rock-solid or, if that is higher,
-// since.
+// findSpan returns the lowest and the highest version to pull, or nil for an unknown version. The highest is
+// the version of alpha. The lowest is the version of rock-solid. If the parameter since is higher, or the
+// version of rock-solid is unknown, the lowest is since.
 func findSpan(channels []release.Channel, since *semver.Version) (lowest, highest *semver.Version) {
 	lowest, highest = versionOf(channels, release.RockSolid), versionOf(channels, release.Alpha)
 	if since != nil && (lowest == nil || since.GreaterThan(lowest)) {

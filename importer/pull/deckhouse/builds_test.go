@@ -30,7 +30,7 @@ func TestInstallAliases(t *testing.T) {
 			want[ch.Name] = ch.Tag
 		}
 		if diff := cmp.Diff(want, installAliases(channelsOf(test.selected), channelsOf(test.all))); diff != "" {
-			t.Errorf("%s: %s", name, diff)
+			t.Errorf("%s: aliases (-want +got): %s", name, diff)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func TestSuspendedChannels(t *testing.T) {
 		o.Planner = selecting(refused)
 		var suspended *deckhouse.SuspendedError
 		if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &suspended) || !cmp.Equal(suspended.Channels, []string{"stable"}) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v, want a *SuspendedError about the channel stable", name, err)
 		}
 		pulltest.NothingPublished(t, o.Dir)
 	}
@@ -127,7 +127,7 @@ func TestModulesPathSuffix(t *testing.T) {
 		want := map[string]string{edition + "/modules/console:v1.0.0": s.tags[at+"/console:v1.0.0"].String(),
 			edition + "/modules/console/release:stable": s.tags[at+"/console/release:stable"].String()}
 		if diff := cmp.Diff(want, pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))); diff != "" {
-			t.Errorf("%s: %s", suffix, diff)
+			t.Errorf("ModulesPathSuffix %s: tags of the bundle (-want +got): %s", suffix, diff)
 		}
 	}
 }
@@ -178,8 +178,8 @@ func TestProxyRegistry(t *testing.T) {
 	}
 }
 
-// If a proxy refuses HEAD requests, a pull requests versions by GET. It searches each range
-// separately. If a version is refused, the pull fails, because more versions may follow.
+// If a proxy refuses HEAD requests, a pull requests versions by GET. For each range of a constraint, it
+// starts at the lowest version. If a version is refused, the pull fails, because more versions may follow.
 func TestVersionsOfProxies(t *testing.T) {
 	s := lean(t)
 	s.writeAll()
@@ -262,7 +262,7 @@ func TestIllegalNamesInSource(t *testing.T) {
 		o := options(t, r, edition)
 		o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false }))
 		if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), edition+"/modules/console:v1.0.0") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v, want one that names the image modules/console:v1.0.0", name, err)
 		}
 		pulltest.NothingPublished(t, o.Dir)
 	}
@@ -315,6 +315,6 @@ func TestDryRun(t *testing.T) {
 	}
 	c := plan.Components[0]
 	if c.Name != "platform" || c.Channels["stable"] != "v1.69.3" || len(c.Versions) != 6 {
-		t.Errorf("%+v", c)
+		t.Errorf("first component of the plan = %+v, want the platform with stable at v1.69.3 and 6 versions", c)
 	}
 }

@@ -62,7 +62,7 @@ func TestAttestations(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(want, pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))); diff != "" {
-		t.Errorf("without: %s", diff)
+		t.Errorf("with SkipVexImages, tags of the bundle (-want +got): %s", diff)
 	}
 }
 

@@ -225,7 +225,7 @@ func TestFailedRequestsAreNotMissingContent(t *testing.T) {
 			var failed *client.Error
 			var incomplete *pull.IncompleteError
 			if !errors.As(err, &failed) || errors.As(err, &incomplete) || failed.Status != status {
-				t.Errorf("%d: %v", status, err)
+				t.Errorf("status %d: got error %v, want a *client.Error with this status, and no *IncompleteError", status, err)
 			}
 			pulltest.NothingPublished(t, o.Dir)
 		}
@@ -247,8 +247,8 @@ func TestPullWithoutAnyCompleteImage(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// Two repositories have the same layer, which is missing in one of them. A pull reports only this
-// repository, even if it reads the other one first.
+// Images in two repositories have the same layer, but one repository does not have its content. A pull
+// reports only that repository, even if it reads the other one first.
 func TestLayersMissingInOneRepository(t *testing.T) {
 	s := newSynthetic(t)
 	for _, name := range []string{"console", "stronghold"} {
@@ -273,12 +273,12 @@ func TestLayersMissingInOneRepository(t *testing.T) {
 		report := pulltest.Run(t, o)
 		for _, p := range report.Problems {
 			if !strings.HasPrefix(p.Repository, console) || strings.Contains(p.Reason, "stronghold") {
-				t.Errorf("%s", p)
+				t.Errorf("got the problem %s, want only problems about the module console", p)
 			}
 		}
 		got := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
 		if got[edition+"/modules/stronghold:v1.0.0"] == "" || got[edition+"/modules/stronghold/release:stable"] == "" {
-			t.Errorf("%v", got)
+			t.Errorf("the bundle has the tags %v, want stronghold:v1.0.0 and stronghold/release:stable among them", got)
 		}
 	}
 }

@@ -30,8 +30,8 @@ func (p *planner) planPackageVersions(ctx context.Context) error {
 	return p.draft.Each(ctx, len(names), func(ctx context.Context, i int) error { return p.planVersionsOf(ctx, f, archive, names[i]) })
 }
 
-// packageNames returns the names of all packages. If they cannot be listed, it returns the
-// requested names.
+// packageNames returns the names of all packages or, with ProxyRegistry, the requested names. If the list is
+// missing, or is refused while NoPackages is set, the report says this, and packageNames returns no names.
 func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) {
 	if p.selection.ProxyRegistry {
 		return sortedKeys(selectors(f.include)), nil

@@ -226,9 +226,9 @@ func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 	return builds{tags: []string{tag}, pin: tag}, nil
 }
 
-// pinChannels makes the default channels in the bundle point at one build, both for release
-// channels and for the install image. If the source has no release-channel image of the build,
-// pinChannels only reports this.
+// pinChannels makes the default channels in the bundle point at one build: it tags the release-channel image
+// of pin, and the build's install image, with the names of the channels. If the source has no release-channel
+// image of pin, pinChannels only reports this.
 func (pl *platform) pinChannels(ctx context.Context) error {
 	draft, b := pl.planner.draft, &pl.builds
 	aliases := map[string]string{}

@@ -59,7 +59,7 @@ func (r *chooser) choosePinned(ctx context.Context, name, tag string) (*chosenPl
 }
 
 // chooseRanges chooses the newest version in each range that the user gives for a plugin. If the
-// user gives only the name of the plugin, it chooses the newest version of all.
+// user gives only the name of the plugin, it chooses the newest of all versions.
 func (r *chooser) chooseRanges(ctx context.Context, n release.Selector) error {
 	ranges := slices.Clone(n.Ranges)
 	if n.All {

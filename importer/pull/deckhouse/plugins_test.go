@@ -49,7 +49,7 @@ func TestPluginsOfModules(t *testing.T) {
 	}
 	i := slices.IndexFunc(report.Components, func(c *pull.Component) bool { return c.Name == "plugin tool" })
 	if i < 0 || !cmp.Equal(report.Components[i].Versions, []string{"v1.0.0", "v2.0.0"}) || !slices.Contains(report.Components[i].Notes, "v2.0.0: for module console v1.1.0") {
-		t.Errorf("%+v", report.Components)
+		t.Errorf("components = %+v, want the plugin tool with v1.0.0, v2.0.0 and the reason for v2.0.0", report.Components)
 	}
 	for name, change := range map[string]func(*pull.Options){
 		"refused": func(*pull.Options) {
@@ -65,7 +65,7 @@ func TestPluginsOfModules(t *testing.T) {
 		pulltest.Run(t, o)
 		for key := range pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir)) {
 			if strings.Contains(key, "/plugins/") {
-				t.Errorf("%s: %s", name, key)
+				t.Errorf("%s: the bundle has %s, want no plugins", name, key)
 			}
 		}
 	}

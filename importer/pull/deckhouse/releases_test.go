@@ -30,9 +30,9 @@ func (s *synthetic) released(tag, version string) {
 		"version":"` + version + `","requirements":{"k8s":"1.29","autoK8sVersion":"1.30"},"disruptions":{"1.69":["ingress","cni"],"1.68":["x"]}}`})
 }
 
-// The file of releases has a document for each version with a release-channel image. A second pull
-// writes the same bytes. If a single build is selected, there is no such file. Fields and links are
-// the same as in the file of d8 mirror pull.
+// deckhousereleases.yaml has a document for each version with a release-channel image. A second pull keeps
+// it. If a single build is selected, there is no such file. The fields, and the links to changelogs, are the
+// same as in the file that d8 mirror pull writes.
 func TestReleasesFile(t *testing.T) {
 	s := platformOnly(t)
 	s.released("v1.69.3", "v1.69.3")
@@ -75,12 +75,12 @@ spec:
 		t.Error(diff)
 	}
 	if !slices.Contains(report.Written, "deckhousereleases.yaml") {
-		t.Errorf("%q", report.Written)
+		t.Errorf("Written = %q, want deckhousereleases.yaml among them", report.Written)
 	}
 	report, err = pull.Run(t.Context(), o, nil)
 	layouttest.Try(t, err)
 	if len(report.Written) != 0 || !slices.Contains(report.Kept, "deckhousereleases.yaml") {
-		t.Errorf("again: %+v", report)
+		t.Errorf("second pull: report %+v, want nothing written and deckhousereleases.yaml kept", report)
 	}
 	for name, change := range map[string]func(*deckhouse.Selection){
 		"a build":           func(s *deckhouse.Selection) { s.DeckhouseTag = "v1.69.3" },
@@ -105,8 +105,8 @@ spec:
 	}
 }
 
-// If the release data of a version cannot be read, the file of releases omits the version, but the
-// version is pulled. If only the changelog cannot be read, the document omits it.
+// If the release data of a version cannot be read, deckhousereleases.yaml omits the version, but the
+// version is pulled. If only the changelog cannot be read, the version's document omits the changelog.
 func TestUnreadableReleases(t *testing.T) {
 	s := platformOnly(t)
 	s.image(edition+"/release-channel", "v1.69.3", map[string]string{"version.json": "{}", "changelog.yaml": "a: [\n"})
@@ -125,7 +125,7 @@ func TestUnreadableReleases(t *testing.T) {
 	got, err := os.ReadFile(path.Join(o.Dir, "deckhousereleases.yaml"))
 	layouttest.Try(t, err)
 	if n := strings.Count(string(got), "---\n"); n != 2 || !strings.Contains(string(got), "name: v1.68.1\n") || !strings.Contains(string(got), "name: v1.69.3\n") {
-		t.Errorf("%s", got)
+		t.Errorf("deckhousereleases.yaml = %s, want only the documents of v1.68.1 and v1.69.3", got)
 	}
 	notes := strings.Join(report.Components[0].Notes, "\n")
 	for _, want := range []string{"v1.69.3: no changelog: changelog.yaml: ", "v1.70.1: skipped: its image has no version.json"} {

@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selection selects the content to pull from a Deckhouse source. The zero value selects the
-// platform's releases from its lowest to its highest channel, and the databases, modules and
-// packages.
+// Selection selects the content to pull from a Deckhouse source. The zero value selects the platform's
+// releases from its lowest to its highest channel, the installer, the databases, modules and packages, the d8
+// program, and the plugins for the modules.
 type Selection struct {
 	// SinceVersion selects the platform from this version on.
 	SinceVersion string
@@ -37,7 +37,7 @@ type Selection struct {
 	NoPlatform, NoSecurityDB, NoModules, NoPackages, NoInstaller bool
 	OnlyExtraImages                                              bool // pull only the extra images of modules and packages
 
-	// InstallerTag is the tag of the stand-alone installer. If it is empty, it is "latest".
+	// InstallerTag is the tag of the stand-alone installer; "" means "latest".
 	InstallerTag string
 	// DeckhouseCLITag is the tag of the d8 program. If it is empty, the newest stable version is
 	// pulled.

@@ -36,9 +36,9 @@ func TestMissingOptionalContentIsListed(t *testing.T) {
 	got := pulltest.OpenAt(t, edition, o.Dir)
 	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // the bundle has these layouts although they are empty, as bundles of d8 do
 		if repo, err := got.Repository(edition + "/" + empty); err != nil {
-			t.Errorf("%s: %v", empty, err)
+			t.Errorf("empty layout %s: got error %v, want none", empty, err)
 		} else if tags, _ := repo.Tags("", -1); len(tags) != 0 {
-			t.Errorf("%s: %q", empty, tags)
+			t.Errorf("empty layout %s: got the tags %q, want none", empty, tags)
 		}
 	}
 	// If the user names a missing version of the d8 program, a pull fails.

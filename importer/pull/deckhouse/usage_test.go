@@ -25,7 +25,7 @@ func TestWrongUsage(t *testing.T) {
 		"no lower bound, source without tag lists":    {ProxyRegistry: true, IncludePlatform: "<=1.70"},
 	} {
 		if err := s.Check(client.Reference{Registry: "registry.example", Path: "deckhouse/ee"}); !errors.Is(err, pull.ErrUsage) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v, want ErrUsage", name, err)
 		}
 	}
 	s := deckhouse.Selection{}

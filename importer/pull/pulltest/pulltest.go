@@ -42,19 +42,19 @@ func NothingPublished(t *testing.T, dir string) {
 	try(t, err)
 	for _, e := range left {
 		if e.Name() != ".tmp" {
-			t.Errorf("published: %s", e.Name())
+			t.Errorf("the directory of the bundle contains %s, want only the working directory .tmp", e.Name())
 		}
 	}
 }
 
-// At matches requests whose path starts with one of the given paths.
+// At matches requests whose path below /v2/ starts with one of the given paths.
 func At(paths ...string) registrytest.Match {
 	return func(r *http.Request) bool {
 		return slices.ContainsFunc(paths, func(path string) bool { return strings.HasPrefix(r.URL.Path, "/v2/"+path) })
 	}
 }
 
-// Absent answers 404 to requests whose path starts with one of the given paths.
+// Absent answers 404 to requests whose path below /v2/ starts with one of the given paths.
 func Absent(paths ...string) registrytest.Fault {
 	return registrytest.Answer(At(paths...), http.StatusNotFound)
 }
@@ -114,7 +114,7 @@ func eachTag(t *testing.T, s *layoutstore.Snapshot, do func(name string, repo *l
 	}
 }
 
-// Push pushes everything that a snapshot serves. It adds no referrers tags.
+// Push pushes everything that the tags of a snapshot lead to. It adds no referrers tags.
 func Push(t *testing.T, r *registrytest.Registry, s *layoutstore.Snapshot) {
 	t.Helper()
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Push: true})
