@@ -87,7 +87,10 @@ func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, 
 	all := Leftovers{List: []Leftover{}, Removed: r.Remove}
 	for _, x := range found {
 		if r.Remove {
-			if err := errors.Join(ctx.Err(), x.remove()); err != nil {
+			if err := ctx.Err(); err != nil {
+				return all, err
+			}
+			if err := x.remove(); err != nil {
 				return all, fmt.Errorf("%s: %w", x.Path, err)
 			}
 		}

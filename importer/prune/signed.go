@@ -46,7 +46,10 @@ func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, erro
 		signature := name + path.Ext(inventory.SignatureName)
 		x.Path, x.Reason = filepath.Join(s.Dir(), name), "signed inventory of a bundle that is no longer in the store"
 		x.remove = func() error { // remove the inventory last: a later call finds both files by it
-			return errors.Join(ignoreMissing(s.Remove(signature)), ignoreMissing(s.Remove(name)))
+			if err := ignoreMissing(s.Remove(signature)); err != nil {
+				return err
+			}
+			return ignoreMissing(s.Remove(name))
 		}
 		all = append(all, x)
 	}

@@ -106,7 +106,7 @@ func (r Reason) what() string {
 	case UnreadableList:
 		return "the declarations of " + r.place() + " cannot be read"
 	case UnreadableOwnList:
-		return "the platform's own list of images cannot be compared"
+		return "the platform image's own list of images cannot be compared with the installer's"
 	case MissingDatabase:
 		if r.Image == "" {
 			return "no vulnerability databases: pull --no-security-db skips them, and not every edition has them"

@@ -127,7 +127,7 @@ func TestJudgeReportsMissingFacts(t *testing.T) {
 			f.Builds[0].Requirements = release.Requirements{"migratedModules": "console, csi", "k8s": "1.27"}
 		}, Question{}, []string{"! v1.69.3: module csi is missing: version.json requires it"}},
 		"a platform list equal to the installer's": {func(f *Facts) { f.Builds[0].Own = f.Builds[0].Declared }, Question{}, []string{"ready"}},
-		"an unreadable platform list":              {func(f *Facts) { f.Builds[0].OwnUnreadable = "no tar" }, Question{}, []string{"ready", "- v1.69.3: the platform's own list of images cannot be compared: no tar"}},
+		"an unreadable platform list":              {func(f *Facts) { f.Builds[0].OwnUnreadable = "no tar" }, Question{}, []string{"ready", "- v1.69.3: the platform image's own list of images cannot be compared with the installer's: no tar"}},
 		"a different platform list": {func(f *Facts) { f.Builds[0].Own = []Image{declared("common", "pause"), declared("common", "new")} }, Question{}, []string{"ready",
 			"- v1.69.3: only the list of the platform image declares module common image new as " + declared("common", "new").Reference,
 			"- v1.69.3: only the list of the installer declares module ingressNginx image controller as " + declared("ingressNginx", "controller").Reference}},

@@ -144,8 +144,10 @@ func (m *familyMember) plan(ctx context.Context) error {
 		return nil
 	}
 	if len(versions) == 0 {
-		m.shown.Note("not pulled: it has no release channel, and no version is requested")
-		if len(m.want.Ranges) > 0 {
+		if len(m.want.Ranges) == 0 {
+			m.shown.Note("not pulled: it has no release channel, and no version is requested")
+		} else {
+			m.shown.Note("not pulled: it has no release channel, and no version matches " + m.want.String())
 			p.draft.AddProblem(part(member), m.shown.Name, m.repository, "", "no version matches "+m.want.String())
 		}
 		return nil
