@@ -48,7 +48,7 @@ func (s *Bucket) CheckCurrent(ctx context.Context) error {
 	return err
 }
 
-// Pointer returns the pointer as this writer has last read or written it.
+// Pointer returns the pointer that this writer read when it opened the store, or wrote since then.
 func (s *Bucket) Pointer() journal.Pointer { return s.pointer }
 
 // Generation returns the generation to which the pointer leads.

@@ -25,8 +25,8 @@ type Options struct {
 	Jobs int
 
 	SkipPreflight bool
-	// CheckBlobs makes the push look for content of existing manifests that the registry has lost:
-	// blobs, and entries in lists of referrers. The push sends what is missing.
+	// CheckBlobs makes the push check that the registry still has the blobs of existing manifests, and
+	// still lists their referrers. It sends what is missing. After an interrupted push, it is always on.
 	CheckBlobs bool
 	// Progress is called during the push. It may be nil.
 	Progress Progress

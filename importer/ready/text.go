@@ -15,8 +15,8 @@ import (
 // maxLines is the maximum number of reasons per version in the text. The JSON output has all reasons.
 const maxLines = 500
 
-// WriteText writes the verdict as text for people: each version with its reasons, then the modules, then a
-// summary.
+// WriteText writes the verdict as text for people: each version with its reasons, the reasons for every
+// version, the modules, the release channels with a detail, the notes, and a summary.
 func (v Verdict) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	if !v.Deckhouse && len(v.Versions) == 0 {

@@ -48,8 +48,8 @@ type Options struct {
 	Retries int
 	// Silence is how long a request may make no progress before it fails. 0 means one minute.
 	Silence time.Duration
-	// FirstPause is the pause before the first retry. 0 means half a second. Each further pause
-	// is twice as long, with random jitter.
+	// FirstPause is the longest pause before the first retry. 0 means half a second. Pauses double up to
+	// 30 seconds; each is random, from half of that to all of it. A server may ask for a longer pause.
 	FirstPause time.Duration
 
 	// Clock measures the pauses between tries. nil means the machine's clock.

@@ -174,8 +174,8 @@ func use(t *testing.T, c *client.Client) (failed error) {
 
 // checkSecrets checks which host received which secret. The password may be sent to the registry if
 // it asks for Basic, and otherwise to its token server. An identity token may be sent to the token
-// server, and other tokens to the registry. No other host may receive a secret. No requested scope
-// may exceed the scopes that the calls need.
+// server, and other tokens to the registry. No other host may receive a secret. No request may mention
+// the repositories victim/b and victim/c, because the calls need no scopes for them.
 func checkSecrets(t *testing.T, s *stage, hops []hop) {
 	t.Helper()
 	registry, tokens := s.scheme+"://"+s.address(theRegistry), s.scheme+"://"+s.address(theTokens)

@@ -122,10 +122,10 @@ func TestUploadsSurviveFaults(t *testing.T) {
 		{"a Range that is too low", acknowledge("0-99"), 1.1},
 		{"no Range", acknowledge(""), 1.1},
 		{"417 to Expect", registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417), 1.1},
-		{"offset not reported, answered with 400", cutAnd(400), 2.1},
-		{"offset not reported, answered with 403", cutAnd(403), 2.1},
-		{"offset not reported, answered with 405", cutAnd(405), 2.1},
-		{"offset not reported, answered with 501", cutAnd(501), 2.1},
+		{"cut in the PATCH, and the request for the offset answered with 400", cutAnd(400), 2.1},
+		{"cut in the PATCH, and the request for the offset answered with 403", cutAnd(403), 2.1},
+		{"cut in the PATCH, and the request for the offset answered with 405", cutAnd(405), 2.1},
+		{"cut in the PATCH, and the request for the offset answered with 501", cutAnd(501), 2.1},
 		{"wrong digest once", registrytest.AnswerCode(registrytest.First(1, put), 400, "DIGEST_INVALID"), 2.1},
 	} {
 		t.Run(test.name, func(t *testing.T) {

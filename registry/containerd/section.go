@@ -26,7 +26,7 @@ const (
 	madeTheDirs
 )
 
-// madeLines are the second lines of sections. Do not change them: earlier versions wrote them too.
+// madeLines are the second lines of sections; "it" is the section. Do not change them: earlier versions wrote them, too.
 var madeLines = []string{
 	madeTheFile: "# The file was made for it.",
 	madeTheDir:  "# The file and its directory were made for it.",

@@ -184,7 +184,7 @@ func offsetIn(t *testing.T, archive, base string) int64 {
 	}
 }
 
-// checkAnswers checks that all servers give the same responses to some of the measured requests.
+// checkAnswers checks that all servers return the same content for some of the measured requests.
 func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 	t.Helper()
 	blob := "/v2/large/blobs/" + b.blob.Digest.String()

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Argument: dpkg passes "remove"; rpm passes the number of versions that stay installed.
-# An upgrade does not stop the service. The service is stopped and disabled only if no version stays installed.
+# Argument: dpkg passes "remove", or "upgrade" before an upgrade; rpm passes the number of versions that stay installed.
+# Only the removal of the last version stops and disables the service. For an upgrade, postinstall.sh restarts it.
 set -e
 [ -d /run/systemd/system ] || exit 0
 case "$1" in

@@ -30,9 +30,9 @@ func (s *synthetic) released(tag, version string) {
 		"version":"` + version + `","requirements":{"k8s":"1.29","autoK8sVersion":"1.30"},"disruptions":{"1.69":["ingress","cni"],"1.68":["x"]}}`})
 }
 
-// deckhousereleases.yaml has a document for each version with a release-channel image. A second pull keeps
-// it. If a single build is selected, there is no such file. The fields, and the links to changelogs, are the
-// same as in the file that d8 mirror pull writes.
+// deckhousereleases.yaml has a document for each version with a release-channel image. Its fields and
+// changelog links are the same as in the file that d8 mirror pull writes. A second pull keeps the file. If
+// a single build or no platform is selected, there is no such file.
 func TestReleasesFile(t *testing.T) {
 	s := platformOnly(t)
 	s.released("v1.69.3", "v1.69.3")
