@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// affects reports whether a problem at the path fault affects the layout at the path layout. The
-// test compares affectedLayouts with this simpler function.
+// affects reports whether a problem affects a layout. fault and layout are their paths. The test
+// compares affectedLayouts with this simpler function.
 func affects(fault, layout string) bool {
 	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
 		return true

@@ -204,8 +204,8 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	}
 }
 
-// unreadable returns the state of an archive that cannot be read. If its files were not replaced,
-// layouts of the last scan are still served.
+// unreadable returns the state of an archive that cannot be read. If its files were neither written nor
+// replaced since the last scan, the layouts that this scan found are still served.
 func (s *source) unreadable(h, prev *volumeState, cause error) (*volumeState, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
 		h.moved = true

@@ -120,7 +120,7 @@ func readFrom(t *testing.T, r *layoutstore.Repository, d digest.Digest) error {
 		return err
 	}
 	if int64(len(got)) != blob.Size || d.Algorithm().FromBytes(got) != d {
-		t.Errorf("%s serves %d bytes of wrong content as %s", r.Path(), len(got), d)
+		t.Errorf("repository %s: got %d bytes of wrong content for the blob %s, want content that matches its size and digest", r.Path(), len(got), d)
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func wantServed(t *testing.T, tree *layoutstore.Tree, have content, intact func(
 	got := served(t, tree)
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("tags: %s", diff)
+		t.Errorf("served tags (-want +got): %s", diff)
 	}
 }
 
@@ -162,7 +162,7 @@ func wantAll(t *testing.T, tree *layoutstore.Tree, have content) {
 	t.Helper()
 	wantServed(t, tree, have, all)
 	if found := allProblems(t, tree); len(found) > 0 {
-		t.Errorf("problems: %v", found)
+		t.Errorf("got the problems %v, want none", found)
 	}
 }
 
@@ -191,7 +191,7 @@ func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
 	sources := tree.Snapshot().Sources()
 	i := slices.IndexFunc(sources, func(s layoutstore.SourceStatus) bool { return s.Path == path })
 	if i < 0 {
-		t.Fatalf("the status has no source %s: %+v", path, sources)
+		t.Fatalf("want a status of the source %s, got only %+v", path, sources)
 	}
 	return sources[i].State
 }
@@ -339,7 +339,7 @@ func TestArchiveTakesPrecedenceOverItsChunks(t *testing.T) {
 	wantServed(t, opened, contentOf(t, two), all)
 	wantProblem(t, opened, layoutstore.Conflict, archive, "chunk")
 	if found := allProblems(t, opened); len(found) != 1 {
-		t.Errorf("problems: %v", found)
+		t.Errorf("got the problems %v, want only the conflict with the chunks", found)
 	}
 }
 
@@ -352,7 +352,7 @@ func TestTwoChunksWithTheSameNumber(t *testing.T) {
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
 	wantServed(t, opened, contentOf(t, tree), all)
 	if found := allProblems(t, opened); len(found) != 1 || found[0].Path != other {
-		t.Errorf("problems: %v", found)
+		t.Errorf("got the problems %v, want only one, of the second file with the chunk number 1", found)
 	}
 }
 
@@ -413,7 +413,7 @@ func TestTwoArchivesAreMerged(t *testing.T) {
 		}
 	}
 	if got, _ := r.Tags("", -1); len(got) != 5 {
-		t.Errorf("tags %v", got)
+		t.Errorf("got the tags %v, want five", got)
 	}
 	for _, loser := range []digest.Digest{tags["a.tar"]["v2"], tags["b.tar"]["v3"]} {
 		if _, err := r.Manifest(context.Background(), loser); err != nil {
@@ -452,7 +452,7 @@ func TestAllArchivesOfABundleAreServed(t *testing.T) {
 		sources = append(sources, archive)
 	}
 	if len(sources) != 8 {
-		t.Fatalf("%d archives", len(sources))
+		t.Fatalf("the bundle has %d archives, want 8", len(sources))
 	}
 	wantAll(t, openWith(t, archiveOptions(dir)), contentOf(t, tree))
 	wantAll(t, openWith(t, archiveOptions(sources...)), contentOf(t, tree))
@@ -562,7 +562,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 	opened := openWith(t, archiveOptions(archive))
 	wantAll(t, opened, contentOf(t, tree))
 	if got := stateOf(t, opened, archive); got != "ready" {
-		t.Errorf("state %s", got)
+		t.Errorf("state of the archive: got %s, want ready", got)
 	}
 	chunks := layouttest.Split(t, archive, 9000)
 	for _, chunk := range []string{chunks[0], chunks[3], chunks[len(chunks)-1]} {
@@ -577,14 +577,14 @@ func TestSourceIsAnArchive(t *testing.T) {
 	refresh(t, gone)
 	wantServed(t, gone, contentOf(t, tree), none)
 	if got := stateOf(t, gone, chunks[1]); got != "missing" {
-		t.Errorf("state %s", got)
+		t.Errorf("state of the source after its chunks were removed: got %s, want missing", got)
 	}
 	if found := problemsOf(gone.Snapshot()); len(found) == 0 {
 		t.Error("missing source: got no problem, want at least one")
 	}
 	for _, missing := range []string{archive, chunks[0]} {
 		if _, err := layoutstore.Open(context.Background(), archiveOptions(missing)); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s: %v", missing, err)
+			t.Errorf("Open(missing source %s): got the error %v, want os.ErrNotExist", missing, err)
 		}
 	}
 }

@@ -45,10 +45,10 @@ type Stored struct {
 // particular order. Each function may be nil.
 type Findings struct {
 	Problem func(Problem)
-	// NonDistributable receives missing layers whose media type allows this. They are not problems,
-	// but clients must get such layers from elsewhere.
+	// NonDistributable receives missing layers whose media type allows them to be missing. They are
+	// not problems, but clients must get such layers from elsewhere.
 	NonDistributable func(Problem)
-	Blob             func(Stored) // receives each copy of a blob, unless the size of the copy is wrong
+	Blob             func(Stored) // receives copies, unless unreadable, unsigned, quarantined or of a wrong size
 }
 
 // need describes content to which manifests or indexes refer, and its copies.
@@ -109,7 +109,7 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 func (a *Audit) collect() {
 	for _, m := range a.Graph.Manifests {
 		n := a.needOf(m.Digest)
-		// The real size is accepted, too: wrong descriptors are reported separately.
+		// The real size is accepted, too: auditManifest reports the descriptors that state another size.
 		n.manifest, n.sizes = m, append(slices.Clone(m.Claims), m.Size)
 	}
 	for _, b := range a.Graph.Blobs {

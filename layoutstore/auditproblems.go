@@ -52,8 +52,8 @@ func (a *Audit) IsHarmless(p Problem) bool {
 	return p.Path != path || p.Entry != entry
 }
 
-// auditManifest reports the problems of a manifest, but not those of a single copy. The error is
-// the cause of ctx.
+// auditManifest reports the problems of a manifest as a whole; auditCopy reports those of each copy.
+// The error is the cause of ctx.
 func (a *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	n := a.need[m.Digest]
 	var refused *ProblemError

@@ -38,8 +38,8 @@ type hung struct {
 }
 
 // await calls do, which reads something for d, in a goroutine. It waits for the result until ctx
-// ends, or for at most s.patience. If do returns later, await passes its result to late, which may
-// be nil. While an abandoned read of d is in progress, no new read of d begins. The error is that
+// ends, or for at most s.patience. If do succeeds later, await passes its result to late, which
+// may be nil. While an abandoned read of d is in progress, no new read of d begins. The error is that
 // of do, ErrSlow or the cause of ctx.
 func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(context.Context) (T, error), late func(T)) (T, error) {
 	if s.patience > 0 {

@@ -31,7 +31,7 @@ func openWide(b *testing.B, dir string) *layoutstore.Tree {
 		b.Fatal(err)
 	}
 	if n := tree.Snapshot().TagCount(); n != 42_000 {
-		b.Fatalf("%d tags", n)
+		b.Fatalf("the tree has %d tags, want 42000", n)
 	}
 	return tree
 }

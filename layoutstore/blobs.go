@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Blob is content that was found for a digest. If manifests refer to it, one claims this size.
+// Blob is content that was found for a digest. If descriptors refer to it, at least one states this size.
 type Blob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
@@ -73,9 +73,9 @@ type Opened struct {
 	io.ReadSeekCloser
 }
 
-// OpenBlob finds the blob d, and opens it for reading a part. part gets the size of the blob, and
-// returns the offset and the length of the part; the length may be 0. From a bucket, OpenBlob
-// requests only this part. If the file changed after it was found, OpenBlob tries again. It does
+// OpenBlob finds the blob d, and opens it for reading a range. The function part gets the size of the
+// blob, and returns the offset and the length of the range; the length may be 0. From a bucket,
+// OpenBlob requests only this range. If the file changed after it was found, OpenBlob tries again. It does
 // not wait for a blob in the page cache, and waits for a disk no longer than [Options.Patience].
 // The errors are those of [Repository.Blob]. If the file changed again, the error is both ErrStale
 // and ErrBlobUnknown.

@@ -17,8 +17,8 @@ import (
 const maxBucketReads = 16
 
 // load loads a generation into the volume. It reads the blob list of each new layout, and lists
-// which blobs exist in the bucket. After an error, which is the context's or the bucket's, the
-// volume is unchanged.
+// which blobs exist in the bucket. The error is the context's, the bucket's, or about an invalid blob
+// list. After an error, the volume is unchanged.
 func (v *bucketVolume) load(ctx context.Context, g journal.Generation) error {
 	next := make(map[string]*bucketLayout, len(g.Layouts))
 	group, groupCtx := errgroup.WithContext(ctx)

@@ -90,7 +90,7 @@ func TestStrayChunkWithHighNumber(t *testing.T) {
 	found := allProblems(t, opened)
 	const want = "chunks 0001 to 0006 are missing; chunk 0008 is missing; chunks 0010 to 999998 are missing; or the archive ends in chunk 0000, and the later chunks are left over from a longer archive"
 	if len(found) != 1 || found[0].Reason != want || found[0].Kind != layoutstore.Incomplete {
-		t.Errorf("%v", found)
+		t.Errorf("got the problems %v, want one of the kind incomplete that lists the missing chunks", found)
 	}
 }
 
@@ -308,7 +308,7 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 				// A client gets this error text.
 				_, err = repository(t, opened, repositoryName("install")).Manifest(context.Background(), top.Digest)
 				if !errors.Is(err, layoutstore.ErrManifestUnknown) || !strings.Contains(err.Error(), "platform.tar: missing: copy "+chunk+" again") {
-					t.Errorf("%v", err)
+					t.Errorf("Manifest(missing manifest): got the error %v, want ErrManifestUnknown with the chunk to copy again", err)
 				}
 			}
 		})

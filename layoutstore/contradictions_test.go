@@ -100,7 +100,7 @@ func TestManifestIsServedWithTheRightType(t *testing.T) {
 		}
 		check(t, tree)
 		if problems := problemsOf(tree.Snapshot()); len(problems) != 1 || problems[0].Digest != good.Digest {
-			t.Errorf("problems: %v", problems)
+			t.Errorf("got the problems %v, want one, of the image with two media types", problems)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func TestURLsDoNotMakeLayersOptional(t *testing.T) {
 			t.Fatal(err)
 		}
 		if (len(problems) == 0) != optional || (len(left) == 1) != optional {
-			t.Errorf("%s: an audit reports the problems %v, and the non-distributable layers %v", mediaType, problems, left)
+			t.Errorf("%s: an audit reports the problems %v and the non-distributable layers %v; want the missing layer in the second list if its type makes it optional, else in the first", mediaType, problems, left)
 		}
 	}
 }

@@ -100,13 +100,13 @@ func TestEditionSplit(t *testing.T) {
 				t.Error(diff)
 			}
 			if diff := cmp.Diff(c.aliases, answered(t, tree, c.aliases)); diff != "" {
-				t.Errorf("aliases: %s", diff)
+				t.Errorf("aliases (-want +got): %s", diff)
 			}
 			if s := tree.Snapshot(); s.TagCount() != len(c.want) {
 				t.Errorf("TagCount() = %d, want %d", s.TagCount(), len(c.want))
 			}
 			if found := allProblems(t, tree); len(found) != 0 {
-				t.Errorf("problems: %v", found)
+				t.Errorf("got the problems %v, want none", found)
 			}
 		})
 	}
@@ -148,13 +148,13 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 		t.Error(diff)
 	}
 	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"other"}) {
-		t.Errorf("tags %q", tags)
+		t.Errorf("tags of the repository whose name could be an alias: got %q, want other", tags)
 	}
 	// When the layout with this name is removed, the name becomes an alias.
 	layouttest.Try(t, os.RemoveAll(filepath.Join(two, "ee")))
 	refresh(t, tree)
 	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"latest", "v9"}) {
-		t.Errorf("tags %q", tags)
+		t.Errorf("tags under the alias: got %q, want latest and v9", tags)
 	}
 	if slices.ContainsFunc(served(t, tree), func(s string) bool { return strings.HasPrefix(s, "deckhouse/ee/installer") }) {
 		t.Error("list of repositories: got an alias, want none")
@@ -233,7 +233,7 @@ func TestDigestAsShortTagMeansUntagged(t *testing.T) {
 	l.Write()
 	served := openWith(t, layoutstore.Options{Sources: []string{tree.Dir()}})
 	if found := allProblems(t, served); len(found) != 0 {
-		t.Errorf("problems: %v", found)
+		t.Errorf("got the problems %v, want none", found)
 	}
 	repo := repository(t, served, "deckhouse/ee/modules/console")
 	untagged, err := repo.Untagged(t.Context())
@@ -244,7 +244,7 @@ func TestDigestAsShortTagMeansUntagged(t *testing.T) {
 		layouttest.Try(t, readFrom(t, repo, d.Digest))
 	}
 	if tags, _ := repo.Tags("", -1); !slices.Equal(tags, []string{"v1"}) {
-		t.Errorf("tags %q", tags)
+		t.Errorf("got the tags %q, want v1", tags)
 	}
 }
 
@@ -338,7 +338,7 @@ func TestShortTagsNeverConflict(t *testing.T) {
 		t.Error(diff)
 	}
 	if found := allProblems(t, open); len(found) != 0 {
-		t.Errorf("problems: %v", found)
+		t.Errorf("got the problems %v, want none", found)
 	}
 }
 

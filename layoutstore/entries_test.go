@@ -159,7 +159,7 @@ func TestUnservableEntriesAreReported(t *testing.T) {
 			}
 			for entry, p := range found {
 				if p.Kind != layoutstore.Damaged && p.Kind != layoutstore.Limited || p.Reason == "" {
-					t.Errorf("%s: %v", entry, p)
+					t.Errorf("entry %s: got the problem %v, want the kind damaged or limited, and a reason", entry, p)
 				}
 			}
 		}
@@ -179,7 +179,7 @@ func TestManyUnservableEntries(t *testing.T) {
 	for range 2 { // the second round uses the cached index
 		opened := openAndSave(t, options)
 		if n := len(problemsOf(opened.Snapshot())); n != 1001 {
-			t.Errorf("%d problems", n)
+			t.Errorf("got %d problems, want 1001", n)
 		}
 		wantProblem(t, opened, layoutstore.Damaged, archive, "more than 1000 entries are refused: the rest is not listed")
 	}
@@ -257,7 +257,7 @@ func TestEntriesLargerThan8GiB(t *testing.T) {
 			wantAll(t, opened, contentOf(t, tree))
 			blob, err := repository(t, opened, repositoryName("install")).Blob(context.Background(), d)
 			if err != nil || blob.Size != large {
-				t.Fatalf("%+v, %v", blob, err)
+				t.Fatalf("Blob(large entry) = %+v, error %v; want the size of the entry and no error", blob, err)
 			}
 			f, err := blob.Open(t.Context())
 			if err != nil {
@@ -266,13 +266,13 @@ func TestEntriesLargerThan8GiB(t *testing.T) {
 			defer f.Close()
 			begin := make([]byte, 6)
 			if _, err := io.ReadFull(f, begin); err != nil || string(begin) != "begin\x00" {
-				t.Errorf("%q, %v", begin, err)
+				t.Errorf("start of the large entry: got %q and the error %v, want \"begin\" and a zero byte", begin, err)
 			}
 			if _, err := f.Seek(-3, io.SeekEnd); err != nil {
 				t.Error(err)
 			}
 			if end, err := io.ReadAll(f); err != nil || string(end) != "\x00\x00\x00" {
-				t.Errorf("%q, %v", end, err)
+				t.Errorf("end of the large entry: got %q and the error %v, want three zero bytes", end, err)
 			}
 		}
 	}
@@ -307,7 +307,7 @@ func TestEntryWithAVeryLongName(t *testing.T) {
 	wantServed(t, opened, contentOf(t, tree), all)
 	found := problemsOf(opened.Snapshot())
 	if len(found) != 1 || found[0].Path != archive || len(found[0].Entry) > 1<<16 {
-		t.Errorf("%d problems", len(found))
+		t.Errorf("got %d problems, want one, of the archive, with a shortened entry name", len(found))
 	}
 }
 
@@ -322,7 +322,7 @@ func TestLayoutsWithIllegalNames(t *testing.T) {
 	wantServed(t, opened, contentOf(t, tree), all)
 	found := problemsOf(opened.Snapshot())
 	if len(found) != 1 || found[0].Kind != layoutstore.IllegalName || found[0].Path != archive || found[0].Entry != "Modules/X Y" {
-		t.Errorf("problems: %v", found)
+		t.Errorf("got the problems %v, want one about the illegal name of the layout Modules/X Y", found)
 	}
 }
 
@@ -356,7 +356,7 @@ func TestCompressedArchivesAreReported(t *testing.T) {
 				if !slices.ContainsFunc(problemsOf(opened.Snapshot()), func(p layoutstore.Problem) bool {
 					return strings.HasPrefix(filepath.Base(p.Path), "platform.") && strings.Contains(p.Reason, "compressed") && strings.Contains(p.Reason, "unpack")
 				}) {
-					t.Errorf("%d bytes of %s data in %s are not reported as compressed: %v", n, kind, name, problemsOf(opened.Snapshot()))
+					t.Errorf("%d bytes of %s data in %s: want a problem that contains \"compressed\" and \"unpack\", got the problems %v", n, kind, name, problemsOf(opened.Snapshot()))
 				}
 			}
 		}

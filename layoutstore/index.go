@@ -41,7 +41,7 @@ type index struct {
 	sum      [sha256.Size]byte // sha256 of the file
 	entries  []entry           // valid descriptors, in the order of the file
 	ballot   ballot            // votes that references cast for roots
-	named    []string          // repositories in references without a short tag; sorted, without duplicates
+	named    []string          // repositories in the references of entries without a short tag; sorted, unique
 	problems []Problem         // problems of the index, without path and repository
 
 	sorting sync.Once
@@ -108,7 +108,7 @@ type annotationsDoc struct {
 	RefName  string `json:"org.opencontainers.image.ref.name"`
 }
 
-// readIndex reads the index.json of a layout and parses it. If it is unchanged, it returns old.
+// readIndex reads and parses the index.json of a layout. If this index.json is unchanged, the result is old.
 func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error) {
 	if size := l.Index.Size(); size > MaxIndex {
 		return nil, fmt.Errorf("%d bytes, more than the %d that an index may have: %w", size, MaxIndex, errTooLarge)

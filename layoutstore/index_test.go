@@ -114,7 +114,7 @@ func FuzzParseIndex(f *testing.F) {
 		}
 		for _, e := range ix.entries {
 			if e.digest().Validate() != nil || e.tag != "" && !names.IsTag(e.tag) {
-				t.Errorf("entry %+v", e)
+				t.Errorf("got the entry %+v, want only valid digests and legal tags", e)
 			}
 			if path != "." && len(ix.named) > 1 && e.tag != "" && e.common.repository != "" && !mayBelong(e.common.repository, path) {
 				t.Errorf("got the entry %+v of a different repository with a tag, want no tag in the layout of %s", e, path)

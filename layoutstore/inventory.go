@@ -11,9 +11,9 @@ import (
 )
 
 // Inventory adds the repositories at the given paths to an inventory, with their tags, manifests
-// and blobs. It skips discovery tags. It also skips repositories with illegal names and missing
-// content, which are problems of the snapshot. The error is ErrStale if a refresh is due, the
-// context's, or one for which [IsExhausted] is true.
+// and blobs. It skips discovery tags. It also skips repositories with illegal names, and
+// content that is missing or damaged: these are problems of the snapshot. The error is ErrStale if a
+// refresh is due, the context's, or one for which [IsExhausted] is true.
 func (s *Snapshot) Inventory(ctx context.Context, b *inventory.Builder, paths []string) error {
 	for _, path := range paths {
 		repo, err := s.At(path)
@@ -64,7 +64,7 @@ func (r *Repository) inventory(ctx context.Context, b *inventory.Builder) error 
 	return nil
 }
 
-// sizeOf returns the size of the last intact copy of a blob in bytes, or -1 if there is none.
+// sizeOf returns the size in bytes of the last copy of a blob that exists and is not quarantined, or -1.
 func (r *Repository) sizeOf(ctx context.Context, d digest.Digest) (int64, error) {
 	where, err := r.locate(ctx, d, nil)
 	switch {

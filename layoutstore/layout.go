@@ -24,15 +24,15 @@ func (r *Repository) Layouts() []Layout {
 	return layouts
 }
 
-// Where returns the place of the layout, for messages. path is a directory, or an archive. In an
-// archive, entry is the path of the layout.
+// Where returns the place of the layout, for messages. path is a directory, an archive or a place in a
+// bucket. In an archive or in a store in a bucket, entry is the path of the layout.
 func (l Layout) Where() (path, entry string) {
 	at := l.indexed.where()
 	return at.path, at.entry
 }
 
-// WhereBlob returns the place of a blob of the layout, for messages. file is a file or an archive.
-// In an archive, entry is the name of the entry. The blob may be missing.
+// WhereBlob returns the place of a blob of the layout, for messages, even if the blob is missing. file is
+// a file, an archive, or a place in a bucket. In an archive, entry is the name of the blob's entry.
 func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
 	at := l.indexed.where().blob(d)
 	return at.path, at.entry
@@ -49,9 +49,9 @@ func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
 func (l Layout) Volume() string { return l.indexed.vol.String() }
 
 // Locate finds where a blob of the layout is stored. It does not check the size or the content. If
-// there is no such blob, the error is fs.ErrNotExist. A *ProblemError wraps it if the blob is in a
-// missing chunk, or if no signed inventory lists it. Other errors are the cause of ctx and the file
-// system's.
+// there is no such blob, the error is fs.ErrNotExist. If the blob is in a missing chunk, or if no
+// signed inventory lists it, the error is a *ProblemError that wraps fs.ErrNotExist. Other errors are
+// the cause of ctx and the file system's.
 func (l Layout) Locate(ctx context.Context, d digest.Digest) (extent.List, error) {
 	if !l.indexed.trust.hasBlob(d) {
 		return nil, notSigned(d)

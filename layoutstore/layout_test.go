@@ -35,7 +35,7 @@ func TestGraphHasChildrenAndMissingManifests(t *testing.T) {
 	}
 	s := opened.Snapshot()
 	if got := s.Paths(); !slices.Equal(got, []string{"modules", "modules/a"}) {
-		t.Errorf("paths %q", got)
+		t.Errorf("got the paths %q, want modules and modules/a", got)
 	}
 	if _, err := s.At("nobody"); !errors.Is(err, layoutstore.ErrRepositoryUnknown) {
 		t.Error(err)
@@ -103,7 +103,7 @@ func TestLayoutIndex(t *testing.T) {
 	}
 	layouts := repo.Layouts()
 	if len(layouts) != 1 || layouts[0].Volume() != dir {
-		t.Fatalf("%d layouts", len(layouts))
+		t.Fatalf("got %d layouts, want one, in the volume that was opened", len(layouts))
 	}
 	if path, entry := layouts[0].Where(); path != filepath.Dir(file) || entry != "" {
 		t.Errorf("Where returned path %q and entry %q, want the layout directory", path, entry)
@@ -114,7 +114,7 @@ func TestLayoutIndex(t *testing.T) {
 	}
 	var raw struct{ Annotations map[string]string }
 	if err := json.Unmarshal(entries[0].Raw, &raw); err != nil || raw.Annotations["own"] != "kept" || entries[0].Tag != "v1" || entries[0].Size != 2 {
-		t.Errorf("%+v %v", entries[0], err)
+		t.Errorf("got the index entry %+v and the error %v, want the tag v1, 2 bytes and the original annotations", entries[0], err)
 	}
 	if err := os.WriteFile(file, []byte(`{"schemaVersion":2,"manifests":[]}`), 0o644); err != nil {
 		t.Fatal(err)

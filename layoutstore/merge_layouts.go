@@ -22,10 +22,10 @@ func (t *Tree) newRepository(path string, layouts []*indexedLayout, owners, disc
 	return r
 }
 
-// addTags adds the tags of one layout, and returns its descriptors. If several descriptors in the
-// layout have the same tag, the last one wins, and no problem is reported. If an earlier layout has
-// the tag, the later layout wins, and a conflict is reported if the digests differ. Images of repositories other than
-// owner get no tag.
+// addTags adds the tags of one layout, and returns its descriptors. If several descriptors in the layout
+// have the same tag, the last one wins, and no problem is reported. If an earlier layout has the tag,
+// the later layout wins, and a conflict is reported if the digests differ. Images of repositories other
+// than owner get no tag.
 func (r *Repository) addTags(p *indexedLayout, owner string, tags map[string]*entry) []*entry {
 	all := make([]*entry, len(p.index.entries))
 	own := map[string]*entry{}

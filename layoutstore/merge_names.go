@@ -62,7 +62,7 @@ func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
 	return n
 }
 
-// add adds layouts to a scope, except those whose path is not a legal repository name.
+// add adds layouts to a scope. Those with an illegal path get a problem, not a name, but still vote.
 func (n *naming) add(sc *scope, layouts []*indexedLayout) {
 	for _, p := range layouts {
 		sc.layouts = append(sc.layouts, p)
@@ -194,7 +194,7 @@ func findOwner(named []string, isName func(string) bool, elected string) string 
 }
 
 // findDiscoveryTags returns the discovery tags below all roots, by the name of the repository with
-// these tags. It also adds the names of these repositories.
+// these tags. It also adds the names of these repositories, and their aliases, to n.
 func (n *naming) findDiscoveryTags(indexes []string) map[string][]string {
 	found := map[string][]string{}
 	names := slices.Clone(n.ordered)

@@ -54,7 +54,7 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 	}
 	for _, name := range []string{"other/install", "system/deckhouse/install"} {
 		if _, err := repository(t, tree, name).Tag(t.Context(), "v3"); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: Tag(v3) after a refresh: got the error %v, want none", name, err)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func TestReconfigureChangesSources(t *testing.T) {
 	held := repository(t, tree, "install")
 	change, err := tree.Reconfigure(ctx, layoutstore.Options{Sources: []string{two, one}, Roots: []string{"x"}})
 	if err != nil || !change.Changed || !change.Roots || change.Generation != 2 {
-		t.Fatalf("%+v, %v", change, err)
+		t.Fatalf("Reconfigure with another source and root = %+v, error %v; want Changed, Roots, generation 2 and no error", change, err)
 	}
 	want := []string{"x/install:v1", "x/release:v1"}
 	if diff := cmp.Diff(want, served(t, tree)); diff != "" {
@@ -102,11 +102,11 @@ func TestReconfigureChangesSources(t *testing.T) {
 		"no source":                   {layoutstore.Options{}, layoutstore.ErrNoSource},
 	} {
 		if _, err := tree.Reconfigure(ctx, o.Options); !errors.Is(err, o.want) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("Reconfigure with %s: got the error %v, want that of the test case", name, err)
 		}
 		refresh(t, tree)
 		if diff := cmp.Diff(want, served(t, tree)); diff != "" {
-			t.Errorf("%s: %s", name, diff)
+			t.Errorf("tags after Reconfigure with %s (-want +got): %s", name, diff)
 		}
 	}
 	// Now use the first options again, without one of the sources.

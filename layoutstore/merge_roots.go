@@ -35,8 +35,8 @@ func vote(ref, path string) (root string, ok bool) {
 type ballot struct {
 	votes map[string]int
 	// weak is for unreliable references, and counts only if no layout has votes. Some of them have
-	// no repository. In the rest, the tool that wrote them decides whether they contain the root or
-	// its parent.
+	// lost the repository: see add. All others are in layouts that the editions share. They contain
+	// the root or its parent, depending on the tool that wrote them.
 	weak map[string]int
 }
 

@@ -59,7 +59,7 @@ func TestCatalogOfPackagesComesFirst(t *testing.T) {
 	} {
 		given := append([]string(nil), c.sources...)
 		if diff := cmp.Diff(c.want, catalogFirst(given)); diff != "" {
-			t.Errorf("%s: %s", name, diff)
+			t.Errorf("%s: catalogFirst (-want +got): %s", name, diff)
 		}
 		if diff := cmp.Diff(c.sources, given); diff != "" {
 			t.Errorf("%s: list of the caller after catalogFirst (-want +got): %s", name, diff)

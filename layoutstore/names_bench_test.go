@@ -29,7 +29,7 @@ func BenchmarkNames(b *testing.B) {
 					b.Fatal(err)
 				}
 				if got := tree.Snapshot().TagCount(); got != n {
-					b.Fatalf("%d tags", got)
+					b.Fatalf("the tree has %d tags, want one per layout", got)
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/layout")

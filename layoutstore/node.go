@@ -36,7 +36,7 @@ func (k key) digest() digest.Digest {
 	return digest.Digest(text[:])
 }
 
-// node is a manifest to which an index leads.
+// node is a manifest to which an index leads, or a blob that an index.json lists.
 type node struct {
 	first   *entry // first descriptor of the manifest
 	tag     string // a tag that leads to the manifest, for messages; empty if there is none

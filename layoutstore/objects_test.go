@@ -115,7 +115,7 @@ func TestBundleInABucket(t *testing.T) {
 		want := everythingIn(t, openWith(t, layoutstore.Options{Sources: onDisk, Roots: []string{""}}))
 		tree := openWith(t, bucketOptions(t, s, inStore...))
 		if diff := cmp.Diff(want, everythingIn(t, tree)); diff != "" || len(want) == 0 {
-			t.Errorf("%q: %s", names, diff)
+			t.Errorf("sources %q: content of the bucket compared with the directory (-want +got): %s", names, diff)
 		}
 		if problems, err := tree.Snapshot().Problems(t.Context()); len(problems) > 0 || err != nil {
 			t.Errorf("sources %q: got problems %v and error %v, want none", names, problems, err)
@@ -135,7 +135,7 @@ func TestNumberOfRequestsToABucket(t *testing.T) {
 		s.ResetCounts()
 		do()
 		if diff := cmp.Diff(want, s.Counts()); diff != "" {
-			t.Errorf("%s: %s", what, diff)
+			t.Errorf("requests for %s (-want +got): %s", what, diff)
 		}
 	}
 	count("a rescan", map[buckettest.Operation]int{buckettest.List: 1}, func() {
@@ -229,7 +229,7 @@ func TestUnreachableBucket(t *testing.T) {
 	}
 	for _, status := range tree.Snapshot().Sources() {
 		if status.State != "failing" || !strings.Contains(status.Detail, inBucket("")[:len(inBucket(""))-1]) {
-			t.Errorf("status %+v", status)
+			t.Errorf("got the status %+v, want the state failing and a detail that names the bucket", status)
 		}
 	}
 	if problems, err := tree.Snapshot().Problems(t.Context()); len(problems) != 1 || err != nil {
@@ -249,7 +249,7 @@ func TestUnreachableBucket(t *testing.T) {
 	s.Fail(nil)
 	refresh(t, tree)
 	if status := tree.Snapshot().Sources(); slices.ContainsFunc(status, func(s layoutstore.SourceStatus) bool { return s.State != "ready" }) {
-		t.Errorf("status %+v", status)
+		t.Errorf("got the status %+v, want only the state ready", status)
 	}
 	downloadBlob(t, repo, graph.Blobs[0].Digest)
 }
@@ -260,12 +260,12 @@ func TestInvalidSourcesInBuckets(t *testing.T) {
 	for _, source := range []string{"nothing", "a/b.tar", "b.tar"} {
 		_, err := layoutstore.Open(t.Context(), bucketOptions(t, s, inBucket(source)))
 		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), inBucket(source)) {
-			t.Errorf("%s: %v", source, err)
+			t.Errorf("Open(missing source %s): got the error %v, want fs.ErrNotExist with the name of the source", source, err)
 		}
 	}
 	for _, source := range []string{"s3://", "s3://UPPER/x", "s3://bundles/a/../b", "s3://bundles//a"} {
 		if _, err := layoutstore.Open(t.Context(), bucketOptions(t, s, source)); err == nil || !strings.Contains(err.Error(), source) {
-			t.Errorf("%s: %v", source, err)
+			t.Errorf("Open(invalid source %s): got the error %v, want one that names the source", source, err)
 		}
 	}
 	if _, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket("a")}}); err == nil {
@@ -305,7 +305,7 @@ func TestManyArchivesInABucket(t *testing.T) {
 	t.Logf("%d archives with cached indexes: time %v, requests %v", n, time.Since(begun), s.Counts())
 	pages := (n + 999) / 1000
 	if got := s.Counts(); got[buckettest.List] != pages || got[buckettest.Get] > 1 || got[buckettest.Head] != 0 {
-		t.Errorf("a first scan: %v", got)
+		t.Errorf("requests of a first scan: got %v, want one list request per page, at most one GET and no HEAD", got)
 	}
 	if got := served(t, tree); !slices.Equal(got, want) || len(got) != 2*n {
 		t.Errorf("got %d tags, want %d", len(got), len(want))

@@ -41,8 +41,8 @@ var (
 	ErrStale = extent.ErrStale
 )
 
-// IsExhausted reports whether err means that open files or memory have run out, or that a bucket
-// cannot be reached. Such an error is not about the content.
+// IsExhausted reports whether err means that open files or memory have run out, that another program
+// has a lease on the file, or that a bucket cannot be reached. Such an error is not about the content.
 func IsExhausted(err error) bool { return volume.IsExhausted(err) }
 
 // IsTransient reports whether err is about a disk, a network or a permission, not about the

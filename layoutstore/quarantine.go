@@ -42,7 +42,7 @@ func (r reasons) any() string {
 	return ""
 }
 
-// newQuarantine reads a quarantine from a directory. If dir is empty, it keeps no records.
+// newQuarantine reads a quarantine from the directory dir. If dir is "", it keeps no records.
 func newQuarantine(dir string) *quarantine {
 	q := &quarantine{records: newRecords(dir)}
 	q.base, _ = filepath.Abs(".") // if this fails, paths stay relative

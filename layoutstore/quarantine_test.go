@@ -48,7 +48,7 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 	layout := repo.Layouts()[0]
 	stamp, err := layout.Stamp(t.Context(), d)
 	if err != nil {
-		t.Fatalf("%s: %v", d, err)
+		t.Fatalf("Stamp(%s): got the error %v, want none", d, err)
 	}
 	if news, err := repo.Quarantine(t.Context(), layout, d, stamp, "rotten"); err != nil || !news {
 		t.Fatalf("Quarantine(%s): want news and no error; error: %v", d, err)
@@ -98,7 +98,7 @@ func TestQuarantineListsAtMost1000Problems(t *testing.T) {
 	}
 	more := func(p layoutstore.Problem) bool { return strings.Contains(p.Reason, "more than 1000") }
 	if len(all) != 1001 || !slices.ContainsFunc(all, more) {
-		t.Errorf("%d problems", len(all))
+		t.Errorf("got %d problems, want 1,000 and one that says that there are more", len(all))
 	}
 	var listed []digest.Digest
 	for _, p := range all {

@@ -44,7 +44,7 @@ const (
 )
 
 // records keeps a quarantine in a directory. Each record is a file, so that several processes can
-// share the directory. If dir is empty, nothing is kept. Changes are queued until sync writes and
+// share the directory. If dir is "", nothing is kept. Changes are queued until sync writes and
 // removes the files.
 type records struct {
 	dir   string

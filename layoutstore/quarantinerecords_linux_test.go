@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// quarantineProblem reports whether the reason for a problem of the quarantine contains words.
+// quarantineProblem reports whether a problem of the quarantine has a reason that contains the text words.
 func quarantineProblem(tree *layoutstore.Tree, words string) bool {
 	return slices.ContainsFunc(problemsOf(tree.Snapshot()), func(p layoutstore.Problem) bool {
 		return p.Kind == layoutstore.Limited && strings.Contains(p.Reason, words)
@@ -155,7 +155,7 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	if quarantineProblem(q.tree, "") {
-		t.Errorf("%v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("after the record was written: got the problems %v, want none of the quarantine", problemsOf(q.tree.Snapshot()))
 	}
 	q.restart(t)
 	if !q.refused(t) {
@@ -201,7 +201,7 @@ func TestSharedQuarantine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := len(q.records(t)); n != 1 {
-		t.Errorf("%d records", n)
+		t.Errorf("got %d records, want 1: that of the newer state", n)
 	}
 	q.restart(t)
 	if !q.refused(t) {

@@ -55,11 +55,11 @@ func TestRecordsBeyondTheLimit(t *testing.T) {
 	}
 	r.sync()
 	if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "3 records, the limit") {
-		t.Errorf("%v", all)
+		t.Errorf("got the problems %v, want one that says that 3 records are the limit", all)
 	}
 	entries, err := os.ReadDir(r.dir)
 	if err != nil || len(entries) != 3 {
-		t.Fatalf("%v, %v", entries, err)
+		t.Fatalf("quarantine directory: got the files %v and the error %v, want 3 files", entries, err)
 	}
 	for _, e := range entries {
 		r.queueRemove(e.Name())
@@ -67,11 +67,11 @@ func TestRecordsBeyondTheLimit(t *testing.T) {
 	}
 	r.sync()
 	if all := r.problems(); len(all) > 0 {
-		t.Errorf("%v", all)
+		t.Errorf("after records were removed: got the problems %v, want none", all)
 	}
 	found, _ := newRecords(r.dir).sync()
 	if len(found) != 2 || !slices.Contains(slices.Collect(maps.Values(records)), found[0]) {
-		t.Errorf("%v", found)
+		t.Errorf("got the records %v, want the two that did not fit at first", found)
 	}
 }
 
@@ -85,7 +85,7 @@ func TestOtherFilesAreNotRecords(t *testing.T) {
 		}
 	}
 	if found, unread := newRecords(dir).sync(); len(found)+len(unread) > 0 {
-		t.Errorf("%v, %v", found, unread)
+		t.Errorf("got the records %v and the unreadable records %v, want none", found, unread)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestLongestRecord(t *testing.T) {
 		// The reader would truncate a longer file, and so read a different record.
 		info, err := os.Stat(filepath.Join(dir, v.name()))
 		if err != nil || readable && info.Size() != maxRecord || !readable && info.Size() != 0 {
-			t.Errorf("%v, %v", info.Size(), err)
+			t.Errorf("file of the record: got %v bytes and the error %v, want the maximum, or 0 if the record is too long", info.Size(), err)
 		}
 	}
 }
@@ -131,7 +131,7 @@ func TestUnremovableRecord(t *testing.T) {
 		r.queueRemove(v.name())
 		r.sync()
 		if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "cannot be removed") {
-			t.Errorf("%v", all)
+			t.Errorf("got the problems %v, want one about a record that cannot be removed", all)
 		}
 		if again {
 			r.queueWrite(v)
@@ -162,7 +162,7 @@ func TestQueuedWriteAndRemoval(t *testing.T) {
 	r.queueRemove(v.name())
 	r.sync()
 	if found, _ := newRecords(dir).sync(); len(found) > 0 {
-		t.Errorf("%v", found)
+		t.Errorf("record queued for writing, then for removal: got the records %v, want none", found)
 	}
 	r.queueRemove(v.name())
 	r.queueWrite(v)
@@ -170,7 +170,7 @@ func TestQueuedWriteAndRemoval(t *testing.T) {
 	r.sync() // repeats nothing
 	next := newRecords(dir)
 	if found, _ := next.sync(); !slices.Equal(found, []record{v}) {
-		t.Errorf("%v", found)
+		t.Errorf("record queued for removal, then for writing: got the records %v, want this record", found)
 	}
 	if err := os.WriteFile(filepath.Join(dir, strings.Repeat("x", 64)+recordSuffix), nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestQueuedWriteAndRemoval(t *testing.T) {
 	next.queueWrite(record{v.at, v.digest, "2", "rotten"})
 	next.sync()
 	if all := next.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "2 records, the limit") {
-		t.Errorf("%v", all)
+		t.Errorf("got the problems %v, want one that says that 2 records are the limit", all)
 	}
 }
 
@@ -219,18 +219,18 @@ func TestUnwritableRecordsDirectory(t *testing.T) {
 	r.queueWrite(v)
 	r.sync()
 	if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "cannot be saved") {
-		t.Errorf("%v", all)
+		t.Errorf("got the problems %v, want one about a quarantine that cannot be saved", all)
 	}
 	layouttest.Try(t, os.Remove(parent))
 	layouttest.Try(t, os.MkdirAll(filepath.Join(r.dir, v.name(), "not empty"), 0o755)) // a directory at the path of the record, so that the record cannot be written
 	r.sync()
 	if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "cannot be saved") {
-		t.Errorf("%v", all)
+		t.Errorf("got the problems %v, want one about a quarantine that cannot be saved", all)
 	}
 	layouttest.Try(t, os.RemoveAll(filepath.Join(r.dir, v.name())))
 	r.sync()
 	if found, _ := newRecords(r.dir).sync(); !slices.Equal(found, []record{v}) || len(r.problems()) > 0 {
-		t.Errorf("%v, %v", found, r.problems())
+		t.Errorf("got the records %v and the problems %v, want the queued record and no problems", found, r.problems())
 	}
 }
 

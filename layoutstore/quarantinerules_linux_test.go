@@ -83,7 +83,7 @@ func TestFindingAboutCopyOfWrongSize(t *testing.T) {
 		t.Error("Blob(copy of a wrong size): got no error, want one")
 	}
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, q.digest); ok || err != nil {
-		t.Errorf("%v, %v", p, err)
+		t.Errorf("QuarantineProblem(copy of a wrong size): got the problem %v and error %v, want none", p, err)
 	}
 	// A finding about a missing copy is news, because nothing else has reported it.
 	if err := os.Remove(q.file); err != nil {
@@ -146,7 +146,7 @@ func TestProblemsOfTheQuarantine(t *testing.T) {
 		}
 		all := problemsOf(tree.Snapshot())
 		if len(all) != 1 || all[0].Digest != d || !slices.Equal(all[0].Tags, []string{"v2"}) {
-			t.Errorf("%+v", all)
+			t.Errorf("got the problems %+v, want one, of the quarantined layer, with the tag v2", all)
 		}
 		if p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "elsewhere", layout, d); ok || err != nil {
 			t.Errorf("QuarantineProblem(unknown repository): got the problem %v and error %v, want none", p, err)
@@ -177,7 +177,7 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 	}
 	q.restart(t)
 	if quarantineProblem(q.tree, "") || !q.refused(t) {
-		t.Errorf("%v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("want a refused blob and no problem of the quarantine, got the problems %v", problemsOf(q.tree.Snapshot()))
 	}
 	repo, layout := q.repository(t)
 	repo.Release(layout, q.digest, q.stamp(t))

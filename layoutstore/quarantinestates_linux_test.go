@@ -52,7 +52,7 @@ func TestFindingReplacesTwoStates(t *testing.T) {
 	layouttest.WriteFile(t, filepath.Join(q.options.QuarantineDir, filepath.Base(record)), layouttest.ReadFile(t, record))
 	q.restart(t)
 	if len(q.records(t)) != 2 || !q.refused(t) {
-		t.Fatalf("records %v", q.records(t))
+		t.Fatalf("got the records %v, want two, and a refused blob", q.records(t))
 	}
 	if !q.finding(t, q.stamp(t), "rotten") || len(q.records(t)) != 1 {
 		t.Errorf("finding after two records: want news and 1 record, got the records %v", q.records(t))
@@ -91,7 +91,7 @@ func TestBlobWithTruncatedRecordIsRefused(t *testing.T) {
 	layouttest.WriteFile(t, record, content[:len(content)-4])
 	q.restart(t)
 	if !quarantineProblem(q.tree, "its content is damaged") {
-		t.Errorf("%v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("got the problems %v, want one about a damaged record", problemsOf(q.tree.Snapshot()))
 	}
 	repo, _ := q.repository(t)
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
@@ -103,7 +103,7 @@ func TestBlobWithTruncatedRecordIsRefused(t *testing.T) {
 	}
 	q.restart(t)
 	if quarantineProblem(q.tree, "") {
-		t.Errorf("%v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("after the record was written again: got the problems %v, want none of the quarantine", problemsOf(q.tree.Snapshot()))
 	}
 }
 
@@ -117,7 +117,7 @@ func TestFindingOfAnUnclaimedBlob(t *testing.T) {
 	tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
 	layouttest.Try(t, tree.Snapshot().Check(t.Context(), 1))
 	if p := refuse(t, tree, stray); p.Digest != stray || len(p.Tags) > 0 || p.Kind != layoutstore.Damaged {
-		t.Errorf("%+v", p)
+		t.Errorf("problem of a blob that no manifest claims: got %+v, want the kind damaged and no tag", p)
 	}
 }
 
@@ -127,12 +127,12 @@ func TestChangedFileHasNoProblem(t *testing.T) {
 	_, layout := q.repository(t)
 	layouttest.Try(t, os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)))
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, q.digest); ok || err != nil {
-		t.Errorf("%+v, %v", p, err)
+		t.Errorf("QuarantineProblem(copy whose file has changed): got the problem %+v and error %v, want none", p, err)
 	}
 	q = quarantine(t, false)
 	layouttest.Try(t, os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)))
 	if all := problemsOf(q.tree.Snapshot()); len(all) > 0 {
-		t.Errorf("%+v", all)
+		t.Errorf("after the file has changed: got the problems %+v, want none", all)
 	}
 }
 
@@ -173,6 +173,6 @@ func TestStampOfMissingArchive(t *testing.T) {
 	_, layout := q.repository(t)
 	layouttest.Try(t, os.Remove(q.file))
 	if stamp, err := layout.Stamp(t.Context(), q.digest); stamp != "" || err == nil {
-		t.Errorf("%q, %v", stamp, err)
+		t.Errorf("Stamp(blob in a missing archive): got %q and the error %v, want an empty stamp and an error", stamp, err)
 	}
 }

@@ -22,6 +22,6 @@ func TestFindBlobWhileTableIsFinished(t *testing.T) {
 	}()
 	table := b.finish(nil)
 	if blob := <-found; blob != nil || len(table.claims) != 3 {
-		t.Errorf("found %v; %d claims", blob, len(table.claims))
+		t.Errorf("findBlob(unknown blob) = %v, want nil; the table has %d claims, want 3", blob, len(table.claims))
 	}
 }

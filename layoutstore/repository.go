@@ -75,7 +75,7 @@ func (r *Repository) tagNode(tag string) (*node, error) {
 	return r.tags[i].node, nil
 }
 
-// tagsAfter returns all tags that come after the tag after, in byte order.
+// tagsAfter returns all tags that are greater than the parameter after, in byte order.
 func (r *Repository) tagsAfter(after string) []tagged {
 	return r.tags[sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag > after }):]
 }
@@ -111,9 +111,9 @@ func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	return all, nil
 }
 
-// Tags returns at most n of the tags that follow the tag after in byte order. If n is negative, it
-// returns all of them. If after is empty, it begins with the first tag. more reports whether it
-// omits any.
+// Tags returns the tags that are greater than the parameter after, in byte order, but at most n of
+// them. If n is negative, it returns all of them. If after is "", it begins with the first tag. more
+// reports whether there are further tags.
 func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	page := r.tagsAfter(after)
 	if n >= 0 && n < len(page) {
@@ -129,7 +129,7 @@ func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 // TagCount returns the number of tags.
 func (r *Repository) TagCount() int { return len(r.tags) }
 
-// AllTags returns all tags that follow the tag after in byte order.
+// AllTags returns all tags that are greater than the parameter after, in byte order.
 func (r *Repository) AllTags(after string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, t := range r.tagsAfter(after) {

@@ -44,7 +44,7 @@ func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, er
 
 // scanBucketStore scans a store in a bucket. It sends only one request if the pointer is unchanged
 // and nothing was damaged. A damaged store is a problem, as in a directory. The error is the
-// context's or, at the first scan, the bucket's.
+// context's, one for which [IsExhausted] is true or, at the first scan, journal.ErrNotStore.
 func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	pointer, err := journal.ReadPointer(ctx, s.bucket)
 	if s.store && s.last.generation == "" && errors.Is(err, journal.ErrNotStore) {
@@ -60,7 +60,7 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	next, err := s.readGeneration(ctx, pointer)
 	if err != nil {
 		if now, again := journal.ReadPointer(ctx, s.bucket); again == nil && now.Object != pointer.Object {
-			next, err = s.readGeneration(ctx, now) // a sweep may have deleted the first generation, so try again
+			next, err = s.readGeneration(ctx, now) // a sweep may have deleted the old generation: read the new one
 		}
 	}
 	if err != nil {

@@ -97,8 +97,8 @@ func stampOfFile(info fs.FileInfo) string {
 	return fmt.Sprint(state)
 }
 
-// findInventory returns the signed content if the source is a store, and the inventory of any other
-// source. The errors are those of readInventory.
+// findInventory returns the inventory of a source. For a store, it returns what the signed inventories
+// of its imports list, but only if the source has a key. The errors are those of readInventory.
 func (s *source) findInventory(next *sourceState, dir string, store *journal.View, now time.Time) (*sourceInventory, error) {
 	if store != nil {
 		if s.key == nil {

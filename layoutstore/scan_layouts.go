@@ -83,7 +83,7 @@ func (h *volumeState) readLayout(ctx context.Context, l volume.Layout, prev *ind
 	ix, err := readIndex(ctx, l, old)
 	if err != nil {
 		if prev != nil && prev.vol != h.vol {
-			prev = nil // another archive's
+			prev = nil // the state is that of another archive
 		}
 		return prev, err
 	}

@@ -48,11 +48,11 @@ type source struct {
 	last    sourceState       // state after the last scan
 
 	ignoreInventory, treesOnly bool
-	store                      bool // whether the source may be a store in a bucket without an import yet
+	store                      bool // whether the source is Options.Store in a bucket, which may still be empty
 }
 
 type sourceState struct {
-	archives   []*volumeState // archives, sorted as by [CompareArchives]
+	archives   []*volumeState // archives in merge order: by generation of the import, then by [CompareArchives]
 	loose      *volumeState   // unpacked layouts; nil if the source is an archive
 	problems   []Problem
 	failed     error                       // error of the last scan; if set, the other fields are from an earlier scan

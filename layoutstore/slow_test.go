@@ -120,14 +120,14 @@ func slowManifestTimesOut(t *testing.T) {
 	} {
 		for range 3 { // try several times, also while another request is waiting
 			if err := ask(t.Context()); !errors.Is(err, layoutstore.ErrSlow) {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("request for the %s: got the error %v, want ErrSlow", name, err)
 			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	if err := s.Check(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("check: %v", err)
+		t.Errorf("Check: got the error %v, want context.DeadlineExceeded", err)
 	}
 	// One read of the manifest and one of the repository hang, not one per request.
 	if n := len(disk.opening); n > 2 {
@@ -136,10 +136,10 @@ func slowManifestTimesOut(t *testing.T) {
 	released = true
 	close(disk.release)
 	if err := s.Check(t.Context(), 1); err != nil {
-		t.Errorf("a request fails after the disk has answered: %v", err)
+		t.Errorf("Check after the disk has answered: got the error %v, want none", err)
 	}
 	if _, err := repo.Manifest(t.Context(), slow); err != nil && !errors.Is(err, layoutstore.ErrSlow) {
-		t.Errorf("a request fails after the disk has answered: %v", err)
+		t.Errorf("Manifest after the disk has answered: got the error %v, want none or ErrSlow", err)
 	}
 }
 

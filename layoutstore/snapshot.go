@@ -22,7 +22,7 @@ type Snapshot struct {
 	aliases    map[string]string      // names of repositories, by their aliases: the names that older tools gave them
 	paths      []string               // keys of byPath, sorted
 	byPath     map[string]*Repository // repositories by [scope.key] of their path
-	served     map[string]string      // first name of each repository, by path
+	served     map[string]string      // first name of each repository, by its key in byPath
 	tags       int
 	problems   []Problem // problems that the scan found
 	hiding     []Problem // those problems that may hide repositories and tags
@@ -82,8 +82,8 @@ func (s *Snapshot) Repository(name string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", name, ErrRepositoryUnknown)
 }
 
-// Paths returns the paths of all repositories without a root, sorted. "." is the root layout. Use
-// paths to copy a tree, because names depend on the roots.
+// Paths returns the paths of all repositories, sorted, for [Snapshot.At]. A path does not contain a
+// root; "." is the root layout. Use paths to copy a tree, because names depend on the roots.
 func (s *Snapshot) Paths() []string { return slices.Clone(s.paths) }
 
 // At returns the repository at a path. If there is none, the error is ErrRepositoryUnknown.
@@ -94,9 +94,9 @@ func (s *Snapshot) At(path string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", path, ErrRepositoryUnknown)
 }
 
-// Repositories returns at most n of the names that follow the name after in byte order. If n is
-// negative, it returns all of them. If after is empty, it begins with the first name. more reports
-// whether it omits any.
+// Repositories returns the names that are greater than the parameter after, in byte order, but at most n
+// of them. If n is negative, it returns all of them. If after is "", it begins with the first name. more
+// reports whether there are further names.
 func (s *Snapshot) Repositories(after string, n int) (names []string, more bool) {
 	from := sort.Search(len(s.names), func(i int) bool { return s.names[i] > after })
 	page := s.names[from:]

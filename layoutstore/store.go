@@ -34,8 +34,8 @@ func (s *source) readState() (publicationState, error) {
 	return publicationState{mark: volume.MarkOf(dir)}, nil
 }
 
-// scan scans the source. If something was published meanwhile, it scans again. The error is never
-// about the source. It is the context's, or one for which [IsExhausted] is true.
+// scan scans the source. If something was published during the scan, it scans again. The error is the
+// context's, or one for which [IsExhausted] is true. Only a first scan returns errors about the source.
 func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 	if s.bucket != nil {
 		return s.scanBucket(ctx, now)

@@ -19,7 +19,7 @@ func TestScanOfAStoreIsRejectedDuringAMove(t *testing.T) {
 		{moved: true, store: true, scanned: true, try: 1000 * storeTries, want: false},
 	} {
 		if got := acceptsMove(test.moved, test.store, test.scanned, test.try); got != test.want {
-			t.Errorf("%+v: %t", test, got)
+			t.Errorf("acceptsMove in the case %+v: got %t, want the opposite", test, got)
 		}
 	}
 }

@@ -115,14 +115,14 @@ func TestJournalHidesUnpublishedContent(t *testing.T) {
 	see(tree.Snapshot(), "a")
 	old := digestOf(tree.Snapshot())
 	if change, err := tree.Refresh(t.Context()); err != nil || change.Changed {
-		t.Errorf("the rescan reports the wrong change %+v, or the error %v", change, err)
+		t.Errorf("Refresh without a change = %+v, error %v; want Changed = false and no error", change, err)
 	}
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 5, Packed: []journal.Packed{{File: "new.tar", Name: "new.tar", Generation: 5}}})
 	if err := os.Remove(filepath.Join(dir, journal.File)); err != nil {
 		t.Fatal(err)
 	}
 	if change, err := tree.Refresh(t.Context()); err != nil || !change.Changed {
-		t.Errorf("the rescan reports the wrong change %+v, or the error %v", change, err)
+		t.Errorf("Refresh after the publication = %+v, error %v; want Changed = true and no error", change, err)
 	}
 	for _, s := range []*layoutstore.Snapshot{tree.Snapshot(), open().Snapshot()} {
 		see(s, "a", "b", "c")
@@ -156,7 +156,7 @@ func TestInvalidStoreFilesAreReported(t *testing.T) {
 			}
 			s := tree.Snapshot()
 			if p := problemsOf(s); len(p) != 1 || !strings.Contains(p[0].Reason, "of the store") || !slices.Equal(s.Paths(), []string{"a"}) {
-				t.Errorf("paths %q, problems %v", s.Paths(), p)
+				t.Errorf("got the paths %q and the problems %v, want only the path a, and one problem of the store", s.Paths(), p)
 			}
 		})
 	}

@@ -38,13 +38,13 @@ type Options struct {
 	// NoEditionSplit serves the installer and the d8 program below the root, even if it ends with an
 	// edition. By default, they are served beside such a root: see package edition.
 	NoEditionSplit bool
-	// CacheDir is the directory of cached archive indexes. If it is empty, no index is cached.
+	// CacheDir is the directory of cached archive indexes. If CacheDir is "", no index is cached.
 	CacheDir string
-	// WriteIndexes also writes the indexes of archives in buckets, beside the archives. Buckets must
-	// then return a [bucket.Bucket].
+	// WriteIndexes makes [Tree.SaveCaches] also write the indexes of archives in buckets, beside the
+	// archives. The function Buckets must then return a [bucket.Bucket].
 	WriteIndexes bool
 	// QuarantineDir is the directory in which [Repository.Quarantine] keeps records for later
-	// processes. Several processes may share it. If it is empty, no records are kept. It cannot
+	// processes. Several processes may share it. If it is "", no records are kept. It cannot
 	// change after [Open].
 	QuarantineDir string
 	// Settle is how long an archive must be unchanged before it is read. At the first scan, complete
@@ -265,7 +265,7 @@ type refresh struct {
 
 // Refresh scans the sources and replaces the current snapshot. The scan begins after the call.
 // Callers that wait for a scan to begin share one scan. A file that cannot be read is a Problem of
-// the snapshot, so the error is only the context's.
+// the snapshot. So the error is only the context's, or one for which [IsExhausted] is true.
 func (t *Tree) Refresh(ctx context.Context) (Change, error) {
 	t.waiting.Lock()
 	r := t.next

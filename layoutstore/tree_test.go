@@ -115,7 +115,7 @@ func TestSourcesAreMerged(t *testing.T) {
 		}
 		found := problems(t, tree, layoutstore.Conflict)
 		if len(found) != 1 || found[0].Tag() != "v2" || found[0].Digest != winner || !strings.Contains(found[0].Reason, string(loser)) {
-			t.Errorf("conflicts: %v", found)
+			t.Errorf("got the conflicts %v, want one about the tag v2 and both digests", found)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func TestLastDescriptorWithATagWins(t *testing.T) {
 		t.Error(err)
 	}
 	if all := problemsOf(tree.Snapshot()); len(all) > 0 {
-		t.Errorf("problems: %v", all)
+		t.Errorf("got the problems %v, want none", all)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 	put(t, dir, "modules/y", "a", "v1")
 	refresh(t, tree)
 	if tags, _ := repository(t, tree, ee+"/modules").Tags("", -1); !slices.Equal(tags, []string{"x", "y"}) {
-		t.Errorf("modules: %v", tags)
+		t.Errorf("discovery tags of modules: got %v, want x and y", tags)
 	}
 	if err := os.RemoveAll(filepath.Join(dir, "modules")); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestBlobArrivesLater(t *testing.T) {
 	}
 	tree := open(t, dir)
 	if p := problems(t, tree, layoutstore.Incomplete); len(p) != 1 || p[0].Digest != d.Digest || p[0].Tag() != "v1" || p[0].Repository != ee+"/install" {
-		t.Errorf("problems: %v", p)
+		t.Errorf("got the problems %v, want one about the missing manifest of the tag v1", p)
 	}
 	if c := refresh(t, tree); c.Changed {
 		t.Errorf("Refresh without a change = %+v, want Changed = false", c)
@@ -231,7 +231,7 @@ func TestBlobArrivesLater(t *testing.T) {
 	}
 	refresh(t, tree)
 	if p := problemsOf(tree.Snapshot()); len(p) > 0 {
-		t.Errorf("problems: %v", p)
+		t.Errorf("after the blob has arrived: got the problems %v, want none", p)
 	}
 	if _, err := repository(t, tree, ee+"/install").Manifest(context.Background(), d.Digest); err != nil {
 		t.Error(err)
@@ -254,7 +254,7 @@ func TestSourceDisappearsAndReturns(t *testing.T) {
 		t.Errorf("missing source: got the tags %v, want none", got)
 	}
 	if s := tree.Snapshot().Sources(); s[0].State != "missing" || s[0].Detail == "" {
-		t.Errorf("source %+v", s[0])
+		t.Errorf("missing source: got the status %+v, want the state missing and a detail", s[0])
 	}
 	if err := os.Rename(dir+".away", dir); err != nil {
 		t.Fatal(err)
@@ -327,7 +327,7 @@ func TestInvalidOptionsAreRefused(t *testing.T) {
 		"a root that is too long": {layoutstore.Options{Sources: []string{dir}, Roots: []string{strings.Repeat("a", 256)}}, layoutstore.ErrRootInvalid},
 	} {
 		if _, err := layoutstore.Open(context.Background(), c.options); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("Open with %s: got the error %v, want that of the test case", name, err)
 		}
 	}
 }
@@ -363,7 +363,7 @@ func TestSameNameBelowTwoRoots(t *testing.T) {
 		t.Error(diff)
 	}
 	if p := problems(t, tree, layoutstore.Conflict); len(p) != 1 || p[0].Repository != "a/x" {
-		t.Errorf("conflicts: %v", p)
+		t.Errorf("got the conflicts %v, want one about the repository a/x", p)
 	}
 }
 
@@ -431,7 +431,7 @@ func TestBlobCanBeOpenedAndRead(t *testing.T) {
 	}
 	defer r.Close()
 	if got, err := io.ReadAll(r); string(got) != "unreferenced" || err != nil {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("content of the blob: got %q and the error %v, want unreferenced", got, err)
 	}
 }
 

@@ -81,24 +81,24 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 	}
 	s := tree.Snapshot()
 	if names, _ := s.Repositories("", -1); len(names) != 1 {
-		t.Errorf("repositories: %q", names)
+		t.Errorf("got the repositories %q, want only app", names)
 	}
 	repo, err = s.Repository("app")
 	layouttest.Try(t, err)
 	if tags, _ := repo.Tags("", -1); len(tags) > 1 || len(tags) == 1 && tags[0] != "v1" {
-		t.Errorf("tags: %q", tags)
+		t.Errorf("got the tags %q, want no tag but v1", tags)
 	}
 	if _, err := repo.Manifest(t.Context(), one.Digest); err != nil {
-		t.Errorf("signed: %v", err)
+		t.Errorf("Manifest(signed manifest): got error %v, want none", err)
 	}
 	if _, err := repo.Manifest(t.Context(), evil.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) {
-		t.Errorf("evil: %v", err)
+		t.Errorf("Manifest(unsigned manifest): got error %v, want ErrManifestUnknown", err)
 	}
 	if _, err := repo.Blob(t.Context(), evil.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
 		t.Errorf("Blob(unsigned manifest): got error %v, want ErrBlobUnknown", err)
 	}
 	if _, err := repo.Blob(t.Context(), stray.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
-		t.Errorf("stray: %v", err)
+		t.Errorf("Blob(unsigned blob): got error %v, want ErrBlobUnknown", err)
 	}
 	if d, err := repo.TagDigest("v1"); err == nil && d != one.Digest {
 		t.Errorf("TagDigest(v1) = %s, want the signed digest or an error", d)
@@ -108,7 +108,7 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 		layouttest.Try(t, err)
 		for _, e := range entries {
 			if e.Digest != one.Digest || e.Tag != "" && e.Tag != "v1" {
-				t.Errorf("index: %+v", e)
+				t.Errorf("got the index entry %+v, want only the signed manifest, with the tag v1 or none", e)
 			}
 		}
 	}
@@ -172,7 +172,7 @@ func TestSourceWithoutValidSignatureIsRefused(t *testing.T) {
 			t.Errorf("%s: the source is served, want a refusal", what)
 		}
 		if problems := tree.Snapshot().ScanProblems(); len(problems) != 1 || !problems[0].IsFailure() {
-			t.Errorf("%s: %v", what, problems)
+			t.Errorf("%s: got the problems %v, want one failure", what, problems)
 		}
 		signTree(t, dir, key)
 		if !served() {

@@ -77,7 +77,7 @@ func TestUnreadArchivesAreReported(t *testing.T) {
 			}
 			if c.want == "" {
 				if len(failures) > 0 {
-					t.Errorf("failures: %v", failures)
+					t.Errorf("got the failures %v, want none", failures)
 				}
 				return
 			}

@@ -43,7 +43,7 @@ func apart(t *testing.T) bool {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("the test fails in the child process: %v\n%s", err, out)
 	}
 	return false
 }
@@ -199,7 +199,7 @@ func TestArchivesAreServedWithoutFreeFileHandles(t *testing.T) {
 		taken[free].Close()
 	}
 	if found := problemsOf(opened.Snapshot()); len(found) > 0 {
-		t.Errorf("problems: %v", found)
+		t.Errorf("got the problems %v, want none", found)
 	}
 }
 

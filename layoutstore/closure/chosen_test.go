@@ -74,7 +74,7 @@ func TestLeadsOnFollowsOnlyManifests(t *testing.T) {
 		t.Errorf("ParseAs(manifest, text/plain): got the blobs %v and the error %v, want neither", r.Blobs, err)
 	}
 	if _, got, _, err := closure.ParseAs([]byte(`{"mediaType":"application/x"}`), "text/plain"); err != nil || got != "text/plain" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("ParseAs(document that states another type, text/plain): got the media type %q and the error %v, want text/plain and none", got, err)
 	}
 	if _, _, _, err := closure.ParseAs([]byte(`[]`), specs.MediaTypeImageManifest); err == nil || !strings.Contains(err.Error(), "not a manifest") || errors.Is(err, closure.ErrContradiction) {
 		t.Errorf("ParseAs([]): got the error %v, want one that contains \"not a manifest\"", err)
@@ -90,7 +90,7 @@ func TestFieldsFoldedByCase(t *testing.T) {
 	for key, value := range map[string]string{"layerſ": "[]", "artifactſ": "[]", "ſubject": "{}", "bloBs": "[]"} {
 		_, err := closure.Parse([]byte(`{"` + key + `":` + value + `}`))
 		if want := key != "artifactſ"; errors.Is(err, closure.ErrAmbiguous) != want {
-			t.Errorf("%s: %v", key, err)
+			t.Errorf("Parse of the field %s: got the error %v, want ErrAmbiguous for all fields but artifactſ", key, err)
 		}
 	}
 }
@@ -190,7 +190,7 @@ func TestLayersOfImageAndIndex(t *testing.T) {
 	for _, d := range []digest.Digest{first.Digest, index.Digest} {
 		layers, err := closure.Layers(d, read)
 		if err != nil || len(layers) != 2 || layers[0].Digest != blob("one").Digest || layers[1].Digest != blob("two").Digest {
-			t.Errorf("%v, %v", layers, err)
+			t.Errorf("Layers = %v, error %v; want the layers one and two", layers, err)
 		}
 	}
 	if _, err := closure.Layers(digest.FromString("unknown"), read); !errors.Is(err, errMissing) {

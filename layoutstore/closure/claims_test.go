@@ -48,7 +48,7 @@ func TestBlobsSortedByDigest(t *testing.T) {
 // If an index.json refers to a blob directly, the tags of its descriptor lead to the blob.
 func TestTagsOfBlobThatIndexJSONRefersTo(t *testing.T) {
 	if tags := (closure.Claim{Size: 1, Tags: []string{"a", "b"}}).TagsTo(); !slices.Equal(tags, []string{"a", "b"}) {
-		t.Errorf("%q", tags)
+		t.Errorf("got the tags %q, want a and b", tags)
 	}
 }
 
@@ -68,10 +68,10 @@ func TestSizesAndTypesPerManifestAreLimited(t *testing.T) {
 	}
 	_, m := find(t, walk(t, c, tops...), image.Digest)
 	if len(m.Claims) != most || len(slices.Compact(slices.Sorted(slices.Values(m.Claims)))) != most {
-		t.Errorf("sizes %d", m.Claims)
+		t.Errorf("got the sizes %d, want eight different ones", m.Claims)
 	}
 	if len(m.Types) != 5 || len(slices.Compact(slices.Sorted(slices.Values(m.Types)))) != 5 {
-		t.Errorf("types %q", m.Types)
+		t.Errorf("got the media types %q, want five different ones", m.Types)
 	}
 	// The media types from index.json come first. The graph keeps all of them, because the code
 	// that reads index.json limits their number.
@@ -82,7 +82,7 @@ func TestSizesAndTypesPerManifestAreLimited(t *testing.T) {
 	image.MediaType = closure.DockerManifest
 	tops = append([]closure.Top{one}, top(c.add(t, specs.Index{Manifests: []specs.Descriptor{image}}), "x"))
 	if _, m = find(t, walk(t, c, tops...), image.Digest); len(m.Types) != most {
-		t.Errorf("types %q", m.Types)
+		t.Errorf("got the media types %q, want the eight from index.json", m.Types)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestTraversalOfFastManifests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := content{}
 		image := c.add(t, specs.Manifest{Config: blob("config")})
-		run := closure.Traversal{Visitor: &visits{}, Patience: time.Second, Read: c.read, Waiting: func() { t.Error("it waits") }}
+		run := closure.Traversal{Visitor: &visits{}, Patience: time.Second, Read: c.read, Waiting: func() { t.Error("Waiting was called, want no call: no manifest is late") }}
 		if found, err := run.Run(t.Context(), []closure.Top{top(image, "a"), top(c.add(t, specs.Index{Manifests: []specs.Descriptor{image}}), "b")}); err != nil || len(found) != 2 {
 			t.Errorf("got %d manifests and the error %v, want 2 and none", len(found), err)
 		}

@@ -82,7 +82,7 @@ func TestWalkOrdersManifestsAfterChildren(t *testing.T) {
 	for _, d := range []specs.Descriptor{image, inner, outer, referrer} {
 		i, m := find(t, g, d.Digest)
 		if m.Unavailable != nil {
-			t.Errorf("%s: %v", d.Digest, m.Unavailable)
+			t.Errorf("manifest %s: Unavailable = %v, want nil", d.Digest, m.Unavailable)
 		}
 		order = append(order, i)
 	}
@@ -97,7 +97,7 @@ func TestWalkOrdersManifestsAfterChildren(t *testing.T) {
 		t.Errorf("Top is %v, want false; got %d parents, want 2", m.Top, len(m.Parents))
 	}
 	if len(g.Blobs) != 3 {
-		t.Errorf("%d blobs", len(g.Blobs))
+		t.Errorf("got %d blobs, want 3", len(g.Blobs))
 	}
 	for _, b := range g.Blobs {
 		if b.Digest == layer.Digest && (len(b.Claims) != 1 || !slices.Equal(b.TagsTo(), []string{"a", "b", "c"})) {
@@ -161,7 +161,7 @@ func TestWalkErrors(t *testing.T) {
 func TestWalkBlobThatIndexJSONRefersTo(t *testing.T) {
 	g := walk(t, content{}, top(blob("bare")))
 	if len(g.Manifests) != 0 || len(g.Blobs) != 1 || g.Blobs[0].Size() != 4 || g.Blobs[0].Optional {
-		t.Errorf("%+v", g)
+		t.Errorf("got the graph %+v, want no manifest, and one blob of 4 bytes that is not optional", g)
 	}
 }
 
@@ -202,7 +202,7 @@ func TestParseEachKindOfManifest(t *testing.T) {
 		})
 	}
 	if r, err := closure.Parse([]byte(`{"config":{"digest":"sha256:short"},"layers":[{"digest":""}]}`)); err != nil || len(r.Malformed) != 2 || len(r.Blobs) != 0 {
-		t.Errorf("%+v, %v", r, err)
+		t.Errorf("Parse(malformed digests) = %+v, error %v; want two malformed digests, no blobs and no error", r, err)
 	}
 }
 
@@ -225,18 +225,18 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, d := range all {
 			if err := d.Digest.Validate(); err != nil {
-				t.Errorf("%q: %v", d.Digest, err)
+				t.Errorf("got the digest %q with the error %v, want only valid digests", d.Digest, err)
 			}
 		}
 		g, err := closure.Walk(context.Background(), []closure.Top{{Digest: digest.FromBytes(body), Sizes: []int64{int64(len(body))}, Tags: []string{"t"}}},
 			content{digest.FromBytes(body): body}.read)
 		if err != nil || len(g.Manifests) == 0 {
-			t.Fatalf("%+v, %v", g, err)
+			t.Fatalf("Walk = %+v, error %v; want at least one manifest and no error", g, err)
 		}
 		seen := map[digest.Digest]bool{}
 		for _, m := range g.Manifests {
 			if seen[m.Digest] {
-				t.Errorf("%s twice", m.Digest)
+				t.Errorf("got the manifest %s twice, want each manifest once", m.Digest)
 			}
 			seen[m.Digest] = true
 		}

@@ -256,7 +256,7 @@ func skipSpace(json []byte, at int) int {
 	return at
 }
 
-// skipValue returns the offset just behind the JSON value that begins at offset at.
+// skipValue returns the offset just after the JSON value that begins at offset at.
 func skipValue(json []byte, at int) int {
 	depth := 0
 	for at < len(json) {
@@ -286,7 +286,7 @@ func skipValue(json []byte, at int) int {
 	return at
 }
 
-// skipString returns the offset just behind the JSON string that begins at offset at.
+// skipString returns the offset just after the JSON string that begins at offset at.
 func skipString(json []byte, at int) int {
 	for at++; at < len(json); at++ {
 		switch json[at] {

@@ -121,7 +121,7 @@ func TestAmbiguousFields(t *testing.T) {
 		"config twice, once null":           `{"config":` + layer + `,"config":null}`,
 	} {
 		if _, err := closure.Parse([]byte(body)); !errors.Is(err, closure.ErrAmbiguous) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("Parse(%s): got the error %v, want ErrAmbiguous", name, err)
 		}
 	}
 	for name, body := range map[string]string{
@@ -131,7 +131,7 @@ func TestAmbiguousFields(t *testing.T) {
 		"an index with null manifests":  `{"manifests":null}`,
 	} {
 		if _, err := closure.Parse([]byte(body)); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("Parse(%s): got the error %v, want none", name, err)
 		}
 	}
 	for _, body := range []string{`null`, `{"fsLayers":[{"blobSum":"` + d + `"}]}`, `[]`, `"x"`} {

@@ -162,8 +162,8 @@ func IsManifest(mediaType string) bool {
 // maxNested is how many levels of nested manifests Layers reads at most.
 const maxNested = 8
 
-// Layers returns the layers of an image. For an index, it returns those of the first image,
-// whatever its platform. Layers fails if read fails, or if no image is found.
+// Layers returns the layers of an image. For an index, it returns those of the first image, whatever
+// its platform. Layers fails if read or [Parse] fails, or if it finds only indexes in maxNested levels.
 func Layers(d digest.Digest, read func(digest.Digest) ([]byte, error)) (layers []Descriptor, err error) {
 	for range maxNested {
 		body, err := read(d)

@@ -29,8 +29,8 @@ type Read func(context.Context, digest.Digest) (body []byte, unavailable, err er
 
 // Visitor receives the manifests and blobs that a traversal finds, one at a time.
 type Visitor interface {
-	// Manifest receives a manifest that was read or is Unavailable. Until the traversal ends, it
-	// may find further descriptors of the manifest. The visitor may clear the manifest's Refs.
+	// Manifest receives a manifest that was read or is Unavailable. Later, the traversal may find
+	// further descriptors of it. The visitor may clear its Refs, except for MediaType and Typed.
 	Manifest(*Manifest)
 	// Blob receives a blob to which an index.json refers directly.
 	Blob(Top)

@@ -112,6 +112,6 @@ func TestTraversalCancelledWhileWaiting(t *testing.T) {
 		return nil, errMissing, nil
 	}}
 	if _, err := run.Run(ctx, []closure.Top{top(blob("x"), "tag")}); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+		t.Errorf("Run: got the error %v, want context.Canceled", err)
 	}
 }

@@ -46,7 +46,7 @@ func TestDiscoveryImageIsValid(t *testing.T) {
 		t.Errorf("got the platform %s/%s and the date %v, want linux/amd64 and 1970", c.OS, c.Architecture, c.Created)
 	}
 	if got := c.Config.Labels["org.opencontainers.image.title"]; got != "console" {
-		t.Errorf("labelled %q", got)
+		t.Errorf("got the label %q, want console", got)
 	}
 	z, err := gzip.NewReader(bytes.NewReader(img.Layer))
 	if err != nil {

@@ -1,9 +1,9 @@
 // Package durable writes files and directories so that they survive a crash.
 //
 // A rename alone is not enough: after a power cut, the new name may lead to an empty file, or the
-// old file may be back. [WriteFile] and [Create] write a new file beside the old one and sync it.
-// Then they rename it, and sync the directory before they return. So after a crash, readers find
-// either the old or the new content. Content that was reported as written survives.
+// old file may be back. [WriteFile], and [Create] with [File.Commit], write a new file beside the old
+// one and sync it. Then they rename it, and sync the directory before they return. So after a crash,
+// readers find either the old or the new content. Content that was reported as written survives.
 //
 // [MkdirAll] does the same for directories. [SyncDir] and [SyncTree] are for callers that rename
 // many files and sync once.
@@ -147,9 +147,9 @@ func SyncTree(dir string) error {
 	return syncEach(dir)
 }
 
-// Space is the space in a file system, without the part that is reserved for root.
+// Space is the space in a file system.
 type Space struct {
-	// Free and Total are in bytes.
+	// Free and Total are in bytes. Free does not include the part that is reserved for root.
 	Free, Total int64
 	// Files is how many more files can be created. A negative number means no limit.
 	Files int64

@@ -24,7 +24,7 @@ func has(t *testing.T, dir string, want map[string]string) {
 	for _, e := range entries {
 		text, ok := want[e.Name()]
 		if !ok {
-			t.Errorf("%s: unexpected file", e.Name())
+			t.Errorf("got the file %s, want no file with this name", e.Name())
 			continue
 		}
 		if !e.Type().IsRegular() {
@@ -50,7 +50,7 @@ func TestWriteFileKeepsMode(t *testing.T) {
 	info, err := os.Stat(name)
 	layouttest.Try(t, err)
 	if info.Mode().Perm() != 0o640 {
-		t.Errorf("mode %v", info.Mode())
+		t.Errorf("got the mode %v, want 0640", info.Mode())
 	}
 }
 
@@ -136,7 +136,7 @@ func TestWriteFileInStaysBelowRoot(t *testing.T) {
 	has(t, filepath.Join(dir, "in"), map[string]string{"reason.json": "top", "failed": "", "out": ""})
 	for _, name := range []string{"../reason.json", "out/reason.json", "missing/reason.json", "failed"} {
 		if err := durable.WriteFileIn(root, name, []byte("x"), 0o644); err == nil {
-			t.Errorf("WriteFileIn wrote %s", name)
+			t.Errorf("WriteFileIn(%s): got no error, want one", name)
 		}
 	}
 	has(t, dir, map[string]string{"in": ""})
@@ -149,7 +149,7 @@ func TestMkdirAll(t *testing.T) {
 		layouttest.Try(t, durable.MkdirAll(deep, 0o755))
 	}
 	if info, err := os.Stat(deep); err != nil || !info.IsDir() {
-		t.Errorf("%v, %v", info, err)
+		t.Errorf("Stat after MkdirAll = %v, error %v; want a directory", info, err)
 	}
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
 	if err := durable.MkdirAll(filepath.Join(dir, "file", "x"), 0o755); err == nil {

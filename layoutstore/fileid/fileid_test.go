@@ -50,7 +50,7 @@ func TestSetOfFiles(t *testing.T) {
 			s.Add(stat(t, dir))
 			s.Add(stat(t, file))
 			if !s.Has(stat(t, link)) || s.Has(stat(t, dir)) || s.Len() != 1 {
-				t.Errorf("%d files", s.Len())
+				t.Errorf("got a set of %d files, want one: the file, under both of its names", s.Len())
 			}
 			if err := change(&s); err != nil {
 				t.Fatal(err)

@@ -1,7 +1,7 @@
 // Package imagefile reads files from the layers of an image.
 //
-// Start with [Read]. It opens the layers from the top down, and only as many as it needs. It
-// returns the file in the topmost layer. If a layer above removes that file with a whiteout, or
+// Start with [Read]. It opens the layers from the top down, and only as many as it needs. It returns
+// each file from the topmost layer that contains it. If a layer above removes that file with a whiteout, or
 // replaces it or one of its parent directories, the image does not contain the file (OCI image
 // layer specification, "Applying Changesets"). A layer may be compressed with gzip or zstd.
 //

@@ -180,7 +180,7 @@ func TestEntriesReplacePathsInLowerLayers(t *testing.T) {
 			// If a layer above adds the file again, Read returns that file.
 			i := imageOf(lower, upper, layouttest.TarOf(t, name, "back"))
 			if files, err := imagefile.Read(t.Context(), i.layers, i.open, name); err != nil || string(files[name]) != "back" {
-				t.Errorf("%q, %v", files, err)
+				t.Errorf("file that a layer above adds again: got %q and the error %v, want the added content", files, err)
 			}
 		})
 	}
@@ -201,7 +201,7 @@ func TestReadOpensOnlyNeededLayers(t *testing.T) {
 	files, err := imagefile.Read(t.Context(), i.layers, i.open, "a", "b")
 	layouttest.Try(t, err)
 	if string(files["a"]) != "1" || string(files["b"]) != "2" {
-		t.Errorf("%q", files)
+		t.Errorf("got the files %q, want the content 1 for a, and 2 for b", files)
 	}
 	if want := []digest.Digest{i.layers[2].Digest, i.layers[1].Digest}; !slices.Equal(i.opened, want) {
 		t.Errorf("Read opened the layers %q, want %q", i.opened, want)
@@ -232,7 +232,7 @@ func TestReaderErrorTakesPrecedence(t *testing.T) {
 		}, "a")
 		var format *imagefile.FormatError
 		if !errors.Is(err, mismatch) || errors.As(err, &format) || !strings.Contains(err.Error(), layers[0].Digest.String()) {
-			t.Errorf("%.20q: %v", data, err)
+			t.Errorf("layer %.20q: got the error %v, want that of the reader, with the digest of the layer", data, err)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (s *search) searchEntry(r io.Reader, h *tar.Header, removed map[string]bool
 	return nil
 }
 
-// noteRemoved records that a whiteout removes the path hidden. It ignores whiteouts that affect no
+// noteRemoved records hidden, a path that a whiteout removes. It ignores whiteouts that affect no
 // missing file, because a layer may contain any number of them.
 func (s *search) noteRemoved(hidden string, removed map[string]bool) {
 	for name := range s.missing {

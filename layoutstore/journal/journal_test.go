@@ -42,7 +42,7 @@ func TestReadJournal(t *testing.T) {
 	layouttest.Try(t, err)
 	got := readBack(t, j)
 	if j.Generation != 5 || len(got) != 2 || !bytes.Equal(got[0].Old, old) || !bytes.Equal(got[0].New, fresh) || got[1].Old != nil {
-		t.Errorf("%+v", got)
+		t.Errorf("got the indexes %+v, want generation 5 and two indexes with their old and new content", got)
 	}
 	layouttest.Try(t, os.Remove(filepath.Join(dir, journal.File)))
 	if j, err := journal.Read(dir); j != nil || err != nil {
@@ -95,7 +95,7 @@ func TestReadJournalOverOneGibibyte(t *testing.T) {
 	}
 	got, err := journal.Read(dir)
 	if err != nil || len(got.Indexes) != 10 {
-		t.Fatalf("%v", err)
+		t.Fatalf("Read: error %v; want 10 indexes and no error", err)
 	}
 	if data, err := got.Indexes[9].NewBytes(t.Context()); err != nil || len(data) != len(long) {
 		t.Errorf("NewBytes of the last index: got %d bytes, want 64 MiB; error %v", len(data), err)
@@ -154,7 +154,7 @@ func FuzzJournal(f *testing.F) {
 		if got, err := journal.Read(dir); err == nil {
 			for _, c := range got.Indexes {
 				if c.Path != "." && !names.IsRepository(c.Path) {
-					t.Errorf("path %q", c.Path)
+					t.Errorf("got a journal with the path %q, want only legal paths", c.Path)
 				}
 			}
 		}

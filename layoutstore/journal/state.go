@@ -79,7 +79,7 @@ const (
 	MaxFile = 1 << 30
 )
 
-// CheckSize fails with ErrTooLong if size is more than MaxFile. The error calls the file what.
+// CheckSize fails with ErrTooLong if size is more than MaxFile. what names the file in the error.
 func CheckSize(what string, size int64) error {
 	if size > MaxFile {
 		return fmt.Errorf("%s would have %d bytes, more than the limit of %d: %w", what, size, int64(MaxFile), ErrTooLong)

@@ -91,7 +91,7 @@ func TestViewOfDirectoryWithoutStore(t *testing.T) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(hidden, journal.Dir), nil, 0o644))
 	for _, source := range []string{dir, file, filepath.Join(dir, "missing"), hidden} {
 		if _, err := journal.ReadState(source); !errors.Is(err, journal.ErrNotStore) || !strings.Contains(err.Error(), source) {
-			t.Errorf("%s: %v", source, err)
+			t.Errorf("ReadState(%s): got the error %v, want ErrNotStore with this path", source, err)
 		}
 		v, err := journal.ReadView(source)
 		if v != nil || err != nil {
@@ -101,7 +101,7 @@ func TestViewOfDirectoryWithoutStore(t *testing.T) {
 			t.Errorf("view of %s: the archive a.tar has the name %s and the generation %d, want a.tar and 0", source, name, generation)
 		}
 		if where, ok := v.OldIndex("a"); where != nil || ok {
-			t.Errorf("%s: %v", source, where)
+			t.Errorf("view of %s: OldIndex = %v, want no index and ok = false", source, where)
 		}
 	}
 	writeState(t, dir, journal.State{Format: journal.Format})
@@ -223,7 +223,7 @@ func TestReadLongJournalHeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	if all := readBack(t, got); string(all[0].Old) != "old" || string(all[0].New) != "new" {
-		t.Errorf("%+v", all)
+		t.Errorf("got the indexes %+v, want the old and the new content", all)
 	}
 }
 
@@ -264,7 +264,7 @@ func TestIndexesOfRemovedJournalAreStale(t *testing.T) {
 	// If a directory replaces the journal, reading an index fails with an error other than ErrStale.
 	layouttest.Try(t, errors.Join(os.Remove(filepath.Join(dir, journal.File)), os.Mkdir(filepath.Join(dir, journal.File), 0o755)))
 	if data, err := got.Indexes[0].NewBytes(t.Context()); err == nil || errors.Is(err, extent.ErrStale) {
-		t.Errorf("%q, %v", data, err)
+		t.Errorf("NewBytes after a directory replaced the journal: got %q and the error %v, want one other than ErrStale", data, err)
 	}
 }
 
@@ -320,7 +320,7 @@ func TestEmptyIndexIsNotMissing(t *testing.T) {
 	got, err := journal.Read(dir)
 	layouttest.Try(t, err)
 	if all := readBack(t, got); all[0].Old == nil || len(all[0].Old) != 0 {
-		t.Errorf("%v", all[0].Old)
+		t.Errorf("old index: got %v, want an empty list of bytes, not nil", all[0].Old)
 	}
 }
 
@@ -332,6 +332,6 @@ func TestStateTooLongIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := journal.ReadState(dir); err == nil || !strings.Contains(err.Error(), "too large") {
-		t.Errorf("%v", err)
+		t.Errorf("ReadState(state above the limit): got the error %v, want one that contains \"too large\"", err)
 	}
 }

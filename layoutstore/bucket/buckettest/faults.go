@@ -33,7 +33,7 @@ func (s *Server) Fail(fault func(Request) Fault) {
 	s.fault = fault
 }
 
-// Unreachable makes the server drop every connection until [Server.Fail] is called with nil.
+// Unreachable makes the server drop every connection until the next call of [Server.Fail].
 func (s *Server) Unreachable() { s.Fail(func(Request) Fault { return Fault{Drop: true} }) }
 
 // before applies the faults that take effect before the store gets the request. It reports whether

@@ -51,7 +51,7 @@ type Server struct {
 	mu       sync.Mutex
 	log      []Request
 	fault    func(Request) Fault
-	ignoring bool // conditions
+	ignoring bool // whether to ignore If-Match and If-None-Match
 }
 
 // Operation is the S3 operation that a request asks for.
@@ -78,7 +78,7 @@ type Request struct {
 	// Number counts the requests from 1, since the start or since [Server.ResetCounts].
 	Number    int
 	Operation Operation
-	Key       string // the key of the object, without the name of the bucket
+	Key       string // the key of the object without the bucket, or the prefix of a List
 	Range     string
 	IfMatch   string
 }

@@ -110,17 +110,17 @@ func TestDetectEachKindOfOutage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := watch(t)
 			if got, err := w.get(t.Context(), "a"); err != nil || got != "content" {
-				t.Fatalf("%q, %v", got, err)
+				t.Fatalf("Get before the outage: got %q and the error %v, want the content of the object", got, err)
 			}
 			if err := w.monitor.Err(); err != nil {
 				t.Fatal(err)
 			}
 			w.store.Fail(func(buckettest.Request) buckettest.Fault { return fault })
 			if _, err := w.get(t.Context(), "a"); !errors.Is(err, bucket.ErrUnreachable) {
-				t.Fatalf("error %v", err)
+				t.Fatalf("Get during the outage: got the error %v, want ErrUnreachable", err)
 			}
 			if err := w.monitor.Err(); !errors.Is(err, bucket.ErrUnreachable) || !strings.Contains(err.Error(), "s3://"+buckettest.Bucket+"/at/a") {
-				t.Errorf("state: %v", err)
+				t.Errorf("Err during the outage: got %v, want ErrUnreachable with the name of the object", err)
 			}
 			w.token(t) // now the monitor has probed once, and the probe has failed
 			waited := make(chan error, 1)
@@ -134,7 +134,7 @@ func TestDetectEachKindOfOutage(t *testing.T) {
 				t.Errorf("after the fault, Err() = %v, want nil", err)
 			}
 			if got, err := w.get(t.Context(), "a"); err != nil || got != "content" {
-				t.Errorf("%q, %v", got, err)
+				t.Errorf("Get after the outage: got %q and the error %v, want the content of the object", got, err)
 			}
 			// The monitor calls Changed shortly after it has changed its state.
 			layouttest.Eventually(t, "one failure and one recovery", func() bool {
@@ -185,7 +185,7 @@ func TestRequestsFailAtOnceDuringOutage(t *testing.T) {
 		}
 	}
 	if got, err := w.get(t.Context(), "b"); err != nil || got != "other" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("Get after the outage: got %q and the error %v, want the content of the object", got, err)
 	}
 }
 
@@ -199,10 +199,10 @@ func TestRefusedObjectLeavesOthersReadable(t *testing.T) {
 		return buckettest.Fault{}
 	})
 	if _, err := w.get(t.Context(), "a"); !errors.Is(err, bucket.ErrUnreachable) {
-		t.Fatalf("error %v", err)
+		t.Fatalf("Get of the refused object: got the error %v, want ErrUnreachable", err)
 	}
 	if got, err := w.get(t.Context(), "b"); err != nil || got != "other" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("Get of another object: got %q and the error %v, want its content", got, err)
 	}
 }
 
@@ -216,13 +216,13 @@ func TestListDoesNotHideRefusedObject(t *testing.T) {
 		return buckettest.Fault{}
 	})
 	if _, err := w.get(t.Context(), "a"); err == nil {
-		t.Fatal("no error")
+		t.Fatal("Get of the refused object: got no error, want one")
 	}
 	if n, err := w.list(t.Context()); err != nil || n != 2 {
 		t.Fatalf("List: got %d objects and the error %v, want 2 and none", n, err)
 	}
 	if err := w.monitor.Err(); err == nil || !strings.Contains(err.Error(), "access denied (403 AccessDenied)") {
-		t.Errorf("%v", err)
+		t.Errorf("Err after the list: got %v, want the refusal of the object", err)
 	}
 }
 
@@ -231,22 +231,22 @@ func TestListDoesNotHideRefusedObject(t *testing.T) {
 func TestErrorsThatAreNoOutage(t *testing.T) {
 	w := watch(t)
 	if _, err := w.get(t.Context(), "none"); err == nil {
-		t.Error("no error")
+		t.Error("Get of a missing object: got no error, want one")
 	}
 	if _, _, err := w.reader.Get(t.Context(), "a", 0, 1, "another"); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("%v", err)
+		t.Errorf("Get with a different ETag: got the error %v, want ErrChanged", err)
 	}
 	enough := errors.New("enough")
 	if err := w.reader.List(t.Context(), "", func(bucket.Object) error { return enough }); !errors.Is(err, enough) {
-		t.Errorf("%v", err)
+		t.Errorf("List that its caller stops: got the error %v, want that of the caller", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := w.get(ended, "a"); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+		t.Errorf("Get with an ended context: got the error %v, want context.Canceled", err)
 	}
 	if err := w.monitor.Err(); err != nil {
-		t.Errorf("state: %v", err)
+		t.Errorf("Err after all these errors: got %v, want nil", err)
 	}
 }
 
@@ -263,12 +263,12 @@ func TestOutageWithoutAnyAnswer(t *testing.T) {
 			cancel(swallowed)
 		}})
 		if _, _, err := r.Get(ctx, "a", 0, -1, ""); !errors.Is(err, swallowed) {
-			t.Errorf("error %v", err)
+			t.Errorf("Get without an answer: got the error %v, want the cause of the context", err)
 		}
 		if err := m.Err(); (err != nil) != want {
 			t.Errorf("after a wait of %s, Err() = %v; want an error: %v", after, err, want)
 		} else if want && !strings.Contains(err.Error(), "no answer for 10s") {
-			t.Errorf("%v", err)
+			t.Errorf("got the outage %v, want one that says for how long there was no answer", err)
 		}
 	}
 }
@@ -299,16 +299,16 @@ func TestPresignDuringOutage(t *testing.T) {
 	w.store.ResetCounts()
 	url, err := signer.PresignGet(t.Context(), "a", time.Minute)
 	if err != nil || !strings.HasPrefix(url, w.store.URL) || !strings.Contains(url, "X-Amz-Expires=60") {
-		t.Errorf("%s, %v", url, err)
+		t.Errorf("PresignGet = %s, error %v; want a URL of the store that expires in 60 seconds", url, err)
 	}
 	if n := len(w.store.Requests()); n != 0 {
-		t.Errorf("%d requests", n)
+		t.Errorf("PresignGet sent %d requests, want none", n)
 	}
 	w.store.Unreachable()
 	if _, err := w.get(t.Context(), "a"); err == nil {
-		t.Fatal("no error")
+		t.Fatal("Get during the outage: got no error, want one")
 	}
 	if url, err := signer.PresignGet(t.Context(), "a", time.Minute); !errors.Is(err, bucket.ErrUnreachable) {
-		t.Errorf("%s, %v", url, err)
+		t.Errorf("PresignGet during the outage = %s, error %v; want ErrUnreachable", url, err)
 	}
 }

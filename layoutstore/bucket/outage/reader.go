@@ -9,9 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Reader returns a reader of the same place as r, and observes the requests of that reader. While
-// the store does not answer, the methods of that reader fail at once. If r is a [bucket.Bucket],
-// the result is also a [bucket.Bucket]. The monitor does not observe writes.
+// Reader returns a reader of the same place as r. The monitor observes calls of the new reader's List,
+// Get and Stat, which fail at once while the store does not answer. If r is a [bucket.Bucket], the new
+// reader is one, too. The monitor neither observes nor stops its other requests, such as Put.
 func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
 	name := r.Place()
 	m.mu.Lock()

@@ -44,7 +44,7 @@ func TestReadRanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := s.Read(t, "some/prefix/key"); string(got) != "0123456789" {
-		t.Fatalf("stored %q", got)
+		t.Fatalf("the store contains %q, want the ten digits", got)
 	}
 	for _, c := range []struct {
 		off, n int64
@@ -112,7 +112,7 @@ func TestConditionalWrites(t *testing.T) {
 		t.Errorf("Put of a missing object with IfMatch: got %v, want ErrChanged", err)
 	}
 	if got := s.Read(t, "key"); string(got) != "second" {
-		t.Errorf("stored %q", got)
+		t.Errorf("the store contains %q, want second", got)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestLostAnswerOfConditionalWrite(t *testing.T) {
 	lose()
 	o, err := put(t, b, "key", "mine", bucket.PutOptions{IfAbsent: true})
 	if err != nil || o.ETag == "" {
-		t.Fatalf("%+v, %v", o, err)
+		t.Fatalf("Put whose answer is lost = %+v, error %v; want an ETag and no error", o, err)
 	}
 	lose()
 	if _, err = put(t, b, "key", "mine too", bucket.PutOptions{IfMatch: o.ETag}); err != nil {
@@ -164,16 +164,16 @@ func TestFailureNeverMeansMissing(t *testing.T) {
 				t.Errorf("Get: got %d bytes and the error %v, want ErrUnreachable", len(got), err)
 			}
 			if err := b.List(t.Context(), "", func(bucket.Object) error { return nil }); !errors.Is(err, bucket.ErrUnreachable) {
-				t.Errorf("list: %v", err)
+				t.Errorf("List: got the error %v, want ErrUnreachable", err)
 			}
 			if fault.Cut || name == "no bucket" { // HEAD is not affected: its response has no body, and does not show that the bucket is missing
 				return
 			}
 			if _, err := b.Stat(t.Context(), "key"); !errors.Is(err, bucket.ErrUnreachable) {
-				t.Errorf("stat: %v", err)
+				t.Errorf("Stat: got the error %v, want ErrUnreachable", err)
 			}
 			if _, err := put(t, b, "other", "body", bucket.PutOptions{}); !errors.Is(err, bucket.ErrUnreachable) {
-				t.Errorf("put: %v", err)
+				t.Errorf("Put: got the error %v, want ErrUnreachable", err)
 			}
 		})
 	}
@@ -194,7 +194,7 @@ func TestRetryTemporaryFailures(t *testing.T) {
 			t.Error(err)
 		}
 		if got, err := read(t, b, "key", 0, -1, ""); err != nil || got != "body" {
-			t.Errorf("%q, %v", got, err)
+			t.Errorf("Get with temporary failures: got %q and the error %v, want body and none", got, err)
 		}
 	}
 }
@@ -206,11 +206,11 @@ func TestCancelledContextIsNotUnreachable(t *testing.T) {
 	s.Fail(func(buckettest.Request) buckettest.Fault { return buckettest.Fault{Then: cancel, Drop: true} })
 	_, _, err := b.Get(ctx, "key", 0, -1, "")
 	if !errors.Is(err, context.Canceled) || errors.Is(err, bucket.ErrUnreachable) {
-		t.Errorf("get: %v", err)
+		t.Errorf("Get whose context ends: got the error %v, want context.Canceled and not ErrUnreachable", err)
 	}
 	err = b.List(ctx, "", func(bucket.Object) error { return nil })
 	if !errors.Is(err, context.Canceled) || errors.Is(err, bucket.ErrUnreachable) {
-		t.Errorf("list: %v", err)
+		t.Errorf("List whose context ends: got the error %v, want context.Canceled and not ErrUnreachable", err)
 	}
 }
 
@@ -244,7 +244,7 @@ func TestListAllPages(t *testing.T) {
 	}
 	stop := errors.New("stop")
 	if err := b.List(t.Context(), "", func(bucket.Object) error { return stop }); !errors.Is(err, stop) {
-		t.Errorf("%v", err)
+		t.Errorf("List that its caller stops: got the error %v, want that of the caller", err)
 	}
 }
 
@@ -300,7 +300,7 @@ func TestResumeUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := s.Read(t, "p/key"); string(got) != changed {
-		t.Errorf("stored %q", got)
+		t.Errorf("the store contains %q, want the changed body", got)
 	}
 	if c := s.Counts(); c[buckettest.UploadPart] != 1 || c[buckettest.CreateUpload] != 0 {
 		t.Errorf("requests: %v; want one UploadPart, for the changed part", c)
@@ -319,7 +319,7 @@ func TestListAndAbortUploads(t *testing.T) {
 	})
 	for _, key := range []string{"a", "b"} {
 		if _, err := put(t, b, key, strings.Repeat("x", 40), bucket.PutOptions{}); err == nil {
-			t.Fatal("no error")
+			t.Fatal("Put of an upload that cannot be completed: got no error, want one")
 		}
 	}
 	s.Fail(nil)
@@ -329,11 +329,11 @@ func TestListAndAbortUploads(t *testing.T) {
 		return b.Abort(t.Context(), u)
 	}
 	if err := b.Uploads(t.Context(), "", abort); err != nil || !slices.Equal(keys, []string{"a", "b"}) {
-		t.Errorf("%q, %v", keys, err)
+		t.Errorf("unfinished uploads: got the keys %q and the error %v, want a and b", keys, err)
 	}
 	keys = nil
 	if err := b.Uploads(t.Context(), "", abort); err != nil || len(keys) != 0 {
-		t.Errorf("%q, %v", keys, err)
+		t.Errorf("unfinished uploads after Abort: got the keys %q and the error %v, want none", keys, err)
 	}
 }
 
@@ -347,7 +347,7 @@ func TestDeleteObject(t *testing.T) {
 		}
 	}
 	if keys := s.Keys(t, ""); len(keys) != 0 {
-		t.Errorf("%q exist", keys)
+		t.Errorf("after Delete: got the keys %q, want none", keys)
 	}
 }
 
@@ -357,19 +357,19 @@ func TestPresignedURLs(t *testing.T) {
 	options := s.Options()
 	u, err := s.OpenWith(t, "p", options).PresignGet(t.Context(), "key", time.Minute)
 	if err != nil || len(s.Requests()) != 0 {
-		t.Fatalf("%v, %v", err, s.Requests())
+		t.Fatalf("PresignGet: got the error %v and the requests %v, want neither", err, s.Requests())
 	}
-	response, err := http.Get(u) // a test
+	response, err := http.Get(u)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
 	if data, _ := io.ReadAll(response.Body); string(data) != "0123456789" {
-		t.Errorf("%d %q", response.StatusCode, data)
+		t.Errorf("GET of the presigned URL: got status %d and %q, want the content of the object", response.StatusCode, data)
 	}
 	options.PublicEndpoint = "https://public.example"
 	if u, err = s.OpenWith(t, "p", options).PresignGet(t.Context(), "key", time.Minute); err != nil || !strings.HasPrefix(u, "https://public.example/bundles/p/key?") {
-		t.Errorf("%s, %v", u, err)
+		t.Errorf("PresignGet with a public endpoint = %s, error %v; want a URL with this endpoint", u, err)
 	}
 	if strings.Contains(u, buckettest.SecretKey) {
 		t.Error("the presigned URL contains the secret key, want no secret in it")
@@ -438,11 +438,11 @@ func TestCredentials(t *testing.T) {
 func TestInvalidOptions(t *testing.T) {
 	for _, endpoint := range []string{"store.example", "ftp://store.example", "http://store.example/path", "http://user:secret@store.example", "http://", "http://store.example?x=y"} {
 		if _, err := s3.NewClient(s3.Options{Endpoint: endpoint, Getenv: buckettest.Getenv}); err == nil || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: %v", endpoint, err)
+			t.Errorf("NewClient(endpoint %s): got the error %v, want one that does not contain the secret", endpoint, err)
 		}
 	}
 	if _, err := s3.NewClient(s3.Options{CAFile: "s3_test.go", Getenv: buckettest.Getenv}); err == nil || !strings.Contains(err.Error(), "no certificate") {
-		t.Errorf("%v", err)
+		t.Errorf("NewClient(file without certificates): got the error %v, want one that says so", err)
 	}
 }
 
@@ -457,7 +457,7 @@ func TestRetryConflictingWrites(t *testing.T) {
 		return f
 	})
 	if _, err := put(t, b, "key", "x", bucket.PutOptions{IfAbsent: true}); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("%v", err)
+		t.Errorf("Put during conflicting writes: got the error %v, want ErrChanged", err)
 	}
 	if got := s.Counts()[buckettest.Put]; got < 2 {
 		t.Errorf("got %d write requests, want at least 2", got)
