@@ -80,7 +80,7 @@ func TestGraphHasChildrenAndMissingManifests(t *testing.T) {
 	}
 }
 
-// Index returns the original descriptors with the tags that are served.
+// Index returns each valid descriptor unchanged, with its tag, and fails once index.json has changed.
 func TestLayoutIndex(t *testing.T) {
 	dir := t.TempDir()
 	index := `{"schemaVersion":2,"manifests":[

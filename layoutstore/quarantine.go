@@ -42,7 +42,7 @@ func (r reasons) any() string {
 	return ""
 }
 
-// newQuarantine reads a quarantine from the directory dir. If dir is "", it keeps no records.
+// newQuarantine returns a quarantine with the records in dir. If dir is "", it is kept only in memory.
 func newQuarantine(dir string) *quarantine {
 	q := &quarantine{records: newRecords(dir)}
 	q.base, _ = filepath.Abs(".") // if this fails, paths stay relative
@@ -201,7 +201,7 @@ func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.D
 	case err != nil && len(have) > 0:
 		return have.any(), true, nil
 	case err != nil:
-		return "it may be quarantined by a record that cannot be read: " + err.Error(), true, nil
+		return "a quarantine record that cannot be read may be about it, and its file cannot be examined: " + err.Error(), true, nil
 	}
 	if reason, ok := have[stamp]; ok {
 		return reason, true, nil

@@ -14,7 +14,7 @@ import (
 )
 
 // errNoBuckets is the error for a source in a bucket if Options.Buckets is nil.
-var errNoBuckets = errors.New("sources in buckets are not supported here")
+var errNoBuckets = errors.New("this command does not support sources in buckets")
 
 // openBucket prepares a source in a bucket. It sends no requests.
 func (s *source) openBucket(path string, o Options) error {

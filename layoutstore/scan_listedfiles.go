@@ -107,7 +107,7 @@ func missingTags(listed *inventory.Inventory, st *sourceState, dir string) (prob
 			case e == nil:
 				p.Reason = inventory.Name + " lists this tag, but no index has it: copy the bundle again"
 			case e.digest() != t.Digest:
-				p.Reason = fmt.Sprintf("the tag leads to %s, but in %s it leads to this digest: copy the bundle again", e.digest(), inventory.Name)
+				p.Reason = fmt.Sprintf("the tag leads to %s, but %s lists %s: copy the bundle again", e.digest(), inventory.Name, t.Digest)
 			default:
 				continue
 			}

@@ -77,7 +77,7 @@ func TestLeadsOnFollowsOnlyManifests(t *testing.T) {
 		t.Errorf("ParseAs(document that states another type, text/plain): got the media type %q and the error %v, want text/plain and none", got, err)
 	}
 	if _, _, _, err := closure.ParseAs([]byte(`[]`), specs.MediaTypeImageManifest); err == nil || !strings.Contains(err.Error(), "not a manifest") || errors.Is(err, closure.ErrContradiction) {
-		t.Errorf("ParseAs([]): got the error %v, want one that contains \"not a manifest\"", err)
+		t.Errorf("ParseAs([]): got the error %v, want one that contains \"not a manifest\" and is not ErrContradiction", err)
 	}
 	if r := parse(t, `{"manifests":null}`); r.MediaType != specs.MediaTypeImageIndex {
 		t.Errorf("index without manifests: got the media type %q, want %q", r.MediaType, specs.MediaTypeImageIndex)

@@ -46,7 +46,7 @@ func Of(root string) Split {
 	case !IsName(last):
 		return newUnsplit(root, fmt.Sprintf("%q does not end in an edition", root))
 	case !below:
-		return newUnsplit(root, fmt.Sprintf("the edition %s has no parent", last))
+		return newUnsplit(root, fmt.Sprintf("the root %s is only an edition, without a path above it", last))
 	}
 	return newSplit(root, parent, last)
 }

@@ -136,7 +136,7 @@ type bounded struct {
 
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, fmt.Errorf("it unpacks to more than %d bytes, more than any image of a product: check that the tag is right", b.limit)
+		return 0, fmt.Errorf("it unpacks to more than %d bytes, the limit for reading files of an image: check that the tag is right", b.limit)
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
