@@ -25,7 +25,7 @@ type Archive struct {
 	prefix    string // added in front of each path in an archive of the old form; ends with a slash
 
 	// cachedIndex is set if the index was loaded from the cache. Then the header of an entry is
-	// checked before the entry is first read.
+	// checked before the entry is first read, unless the archive is in a bucket.
 	cachedIndex bool
 	// checked contains the entries whose headers have been checked, by number (see tarLayout.first).
 	checked bitSet

@@ -216,7 +216,7 @@ func seedArchives(f *testing.F) (seeds [][]byte) {
 	return append(seeds, handmade(f), faulty(f), append(bytes.Clone(seeds[0]), seeds[1]...))
 }
 
-// faulty returns an archive with entries that archive/tar does not write, one of each kind. The
+// faulty returns an archive with unusual and malformed entries, at least one of each kind. The
 // last entry claims to be far longer than the archive.
 func faulty(f *testing.F) []byte {
 	f.Helper()
@@ -334,7 +334,7 @@ func TestBlobInMissingChunk(t *testing.T) {
 	_, err := a.Locate(t.Context(), "install", layer)
 	var lost *problem.Error
 	if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || strings.Join(lost.Problem.Chunks, ", ") != "chunk 0001, chunk 0002" {
-		t.Errorf("%v", err)
+		t.Errorf("Locate of a blob in missing chunks: got %v; want ErrNotExist, and a problem that names the chunks 0001 and 0002", err)
 	}
 	if have, err := a.Blobs(context.Background(), "install"); len(have) > 0 || err != nil {
 		t.Errorf("Blobs: got %v and the error %v, want neither", have, err)
@@ -354,6 +354,6 @@ func TestTooManyLayouts(t *testing.T) {
 	}
 	layouttest.Try(t, errors.Join(w.Close(), buffered.Flush()))
 	if trouble, _ := openArchive(t, dir, "").Problem(); trouble.Kind != problem.Limited || trouble.Reason != "more than 100000 layouts: the rest is not read" {
-		t.Errorf("%+v", trouble)
+		t.Errorf("archive with 100,002 layouts: got the problem %+v, want one of kind limited that says where reading stops", trouble)
 	}
 }

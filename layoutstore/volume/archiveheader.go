@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// uncheckedFile is a file of an archive. It is opened to read an entry from a cached index. Open
-// checks the header of that entry before it opens the file.
+// uncheckedFile is a file of an archive, and is opened to read one entry. The offset of the entry
+// comes from a cached index. So Open checks the entry's header before it opens the file.
 type uncheckedFile struct {
 	extent.File
 	archive *Archive

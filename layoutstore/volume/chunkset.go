@@ -122,16 +122,16 @@ func (r indexRange) describe(state string) string {
 	}
 }
 
-// between returns the chunks whose end is at least at from, and less than to.
+// between returns the chunks that end at an offset in the range from <= offset < to.
 func (s *seams) between(from, to int64) indexRange {
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= from })
 	j := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= to })
 	return indexRange{i, j - 1}
 }
 
-// isEnd reports whether a chunk ends at offset end, where the archive seems to end. If so, this is
-// the real end, and later chunks are left over from a longer set. Zeros in a truncated entry would
-// reach exactly to the end of a chunk only by chance.
+// isEnd reports whether a chunk ends at offset end, which is after two blocks of zeros. If so, the archive
+// ends there, and later chunks are left over from a longer set. If the zeros belonged to an entry that lost
+// bytes when a chunk was cut short, they would end exactly with a chunk only by chance.
 func (s *seams) isEnd(end int64) bool {
 	_, found := slices.BinarySearch(s.ends, end)
 	return found

@@ -89,8 +89,8 @@ func findChunk(sizes []int64, off int64) (chunk int, at int64) {
 }
 
 // smallest returns a chunk that is smaller than all other chunks by more than these differ from
-// each other. The last chunk does not count. If these differ at all, or if there is only one, the
-// difference must also exceed a third of the next larger chunk, or reach 512 KiB.
+// each other. The last chunk does not count. If the others differ at all, or if there is only one
+// other, the difference must also exceed a third of the next larger chunk, or reach 512 KiB.
 func TestSmallestChunkOfSet(t *testing.T) {
 	everySet([]int64{0, 89, 90, 100, 101, 200, 2 << 20, 3 << 20}, func(sizes []int64, s *seams) {
 		for i := range sizes {
@@ -144,13 +144,13 @@ func TestMessagesAboutChunks(t *testing.T) {
 		{99, 98}: {0, "", ""},
 	} {
 		if names := r.names(); len(names) != want.names || len(names) == 1 && names[0] != want.text {
-			t.Errorf("%+v: %q", r, names)
+			t.Errorf("names of the range %+v: got %q, want the number of names and the name from the table", r, names)
 		}
 		if want.text != "" && r.String() != want.text {
-			t.Errorf("%+v: %q", r, r.String())
+			t.Errorf("text of the range %+v: got %q, want the text from the table", r, r.String())
 		}
 		if want.describe != "" && r.describe("cut short") != want.describe {
-			t.Errorf("%+v: %q", r, r.describe("cut short"))
+			t.Errorf("describe of the range %+v: got %q, want the text from the table", r, r.describe("cut short"))
 		}
 	}
 	s := &seams{ends: []int64{1000, 1100, 2100, 3100}}
@@ -160,7 +160,7 @@ func TestMessagesAboutChunks(t *testing.T) {
 		{2, 3}: "chunk 0002 or chunk 0003 is cut short",
 	} {
 		if got := s.cutShort(r); got != want {
-			t.Errorf("%+v: %q", r, got)
+			t.Errorf("cutShort of the range %+v: got %q, want the text from the table", r, got)
 		}
 	}
 	x := scan{seams: s}
@@ -168,7 +168,7 @@ func TestMessagesAboutChunks(t *testing.T) {
 		t.Errorf("suspectNames = %q, want chunk 0001 first, because it is the most likely", names)
 	}
 	if names := x.suspectNames(indexRange{2, 3}); !slices.Equal(names, []string{"chunk 0002", "chunk 0003"}) {
-		t.Errorf("%q", names)
+		t.Errorf("suspectNames = %q, want chunk 0002 and chunk 0003 in this order", names)
 	}
 }
 
@@ -178,7 +178,7 @@ func TestMessageAboutMissingChunks(t *testing.T) {
 	}
 	s := &seams{missing: []indexRange{{1, 1}, {3, 4}}}
 	if got := s.missingText(); got != "chunk 0001 is missing; chunks 0003 to 0004 are missing" {
-		t.Errorf("%q", got)
+		t.Errorf("missingText = %q, want chunk 0001, and the chunks 0003 to 0004", got)
 	}
 	for more := range 3 {
 		s.missing = nil
@@ -187,7 +187,7 @@ func TestMessageAboutMissingChunks(t *testing.T) {
 		}
 		got := s.missingText()
 		if end := fmt.Sprintf("and %d more ranges of chunks are missing", more); strings.HasSuffix(got, end) != (more > 0) || strings.Count(got, "is missing") != 10 {
-			t.Errorf("%q", got)
+			t.Errorf("missingText of 10 or more ranges = %q, want 10 ranges and the number of further ones, if any", got)
 		}
 	}
 }
@@ -206,7 +206,7 @@ func TestIdentityOfChunkSet(t *testing.T) {
 		found, err := FindArchives(dir)
 		layouttest.Try(t, err)
 		if len(found.Sets) != 1 || !found.Sets[0].Chunked || found.Sets[0].Name != "a.tar" {
-			t.Fatalf("%+v", found)
+			t.Fatalf("found %+v, want only the chunk set a.tar", found)
 		}
 		return found.Sets[0]
 	}
@@ -228,7 +228,7 @@ func TestIdentityOfChunkSet(t *testing.T) {
 	before = only()
 	layouttest.Try(t, os.Rename(name("0002"), name("0003")))
 	if now := only(); now.Identity() == before.Identity() || len(now.files) != 2 || !slices.Equal(now.seams.missing, []indexRange{{2, 2}}) || now.seams.last != 3 {
-		t.Errorf("%+v", now.seams)
+		t.Errorf("after chunk 0002 was renamed to 0003: got the seams %+v; want 0002 missing, 0003 as the last chunk, and another Identity", now.seams)
 	}
 }
 
@@ -263,16 +263,16 @@ func TestFindArchivesAndChunks(t *testing.T) {
 		problems = append(problems, fmt.Sprintf("%s %v: %s", p.Path, p.Kind, p.Reason))
 	}
 	if want := []string{"b.tar", "c.tar", "e.tar", "f.tar", "g.tar"}; !slices.Equal(names, want) {
-		t.Errorf("%q", names)
+		t.Errorf("got the archives %q, want b.tar, c.tar, e.tar, f.tar and g.tar", names)
 	}
 	twice := " conflict: %[1]s.tar.0000.chunk has the same number, so this chunk is not read"
 	both := " conflict: its chunks (1) are in the same directory and are not read: remove the archive or the chunks"
 	if want := []string{"a.tar.1000000.chunk damaged: illegal chunk number 1000000: it must be below 1000000", "b.tar.00000.chunk" + fmt.Sprintf(twice, "b"), "c.tar" + both,
 		"d.tar.99999999999999999999.chunk damaged: illegal chunk number 99999999999999999999: it must be below 1000000", "f.tar.00000.chunk" + fmt.Sprintf(twice, "f"), "g.tar" + both}; !slices.Equal(problems, want) {
-		t.Errorf("%s", strings.Join(problems, "\n"))
+		t.Errorf("got these problems, want those that the test lists:\n%s", strings.Join(problems, "\n"))
 	}
 	if e := found.Sets[2].seams; !slices.Equal(e.missing, []indexRange{{0, 999_998}}) || len(found.Sets[1].files) != 1 || found.Sets[1].Chunked {
-		t.Errorf("%+v", e)
+		t.Errorf("e.tar: got the seams %+v, want the chunks 0 to 999998 missing; c.tar: want one file that is not a chunk", e)
 	}
 }
 
@@ -355,9 +355,9 @@ func TestVerifyEntriesAcrossChunks(t *testing.T) {
 	}
 }
 
-// If the chain of headers breaks, the last entry before the break is served only if its content is
-// intact. The chunks that end after this entry are suspects. If the entry is not intact, so are the
-// chunks that end inside it.
+// If the chain of headers breaks, the last entry before the break is refused if its content is wrong, or if a
+// chunk ends inside it and its content cannot be proven. The chunks that end after this entry are suspects. So
+// are those that end inside it, unless its content is proven.
 func TestLastEntryBeforeHeadersBreakOff(t *testing.T) {
 	const size, before = 3000, 1024
 	body := int64(before + 512 + size)
@@ -401,8 +401,8 @@ func TestLastEntryBeforeHeadersBreakOff(t *testing.T) {
 	}
 }
 
-// If a set ends early, the sizes of its chunks determine which chunks to copy again. A chunk after
-// the last one is named only if the last one is as large as the others.
+// If a set ends early, the sizes of its chunks determine which chunks to copy again. The chunk after
+// the last one is named, unless the last one is smaller than all others.
 func TestChunkSetEndsEarly(t *testing.T) {
 	for name, c := range map[string]struct {
 		ends     []int64
@@ -424,7 +424,7 @@ func TestChunkSetEndsEarly(t *testing.T) {
 		s := &scan{size: c.ends[len(c.ends)-1], seams: &seams{ends: c.ends, missing: c.missing, last: len(c.ends) - 1}}
 		p := s.truncatedChunks(c.suspects, "how")
 		if p.Kind != problem.Incomplete || p.Reason != c.reason || !slices.Equal(p.Chunks, c.again) || !slices.Equal(s.copyAgain, c.again) {
-			t.Errorf("%s: %+v", name, p)
+			t.Errorf("%s: got the problem %+v, want the reason and the chunks from the table", name, p)
 		}
 	}
 	// The entry in which the set ends cannot be served.
@@ -436,8 +436,8 @@ func TestChunkSetEndsEarly(t *testing.T) {
 	}
 }
 
-// Two empty blocks are the end of an archive, with two exceptions. Either a chunk ends before them
-// and data follows them, or the last entry is damaged.
+// Two empty blocks are the end of an archive, with two exceptions. Either a chunk ends between the last
+// entry and them, and data follows them; or a chunk ends inside the last entry, and its content is wrong.
 func TestEndOfChunkSet(t *testing.T) {
 	const size = 3000
 	next := int64(1024 + 512 + 3072)

@@ -168,7 +168,7 @@ func TestBlobsDirectoryIsReplaced(t *testing.T) {
 	where, err := v.Locate(t.Context(), "x", fresh)
 	layouttest.Try(t, err)
 	if got, err := where.ReadAll(t.Context()); string(got) != "new" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("blob in the new directory: got %q and the error %v, want the content new", got, err)
 	}
 }
 
@@ -209,7 +209,7 @@ func TestStampChangesWithEachWrite(t *testing.T) {
 		t.Helper()
 		listing, err := openDir(t, dir).Layouts(context.Background())
 		if err != nil || len(listing.Layouts) != 1 {
-			t.Fatalf("%v, %v", listing, err)
+			t.Fatalf("Layouts: got %v and the error %v, want one layout", listing, err)
 		}
 		return listing.Layouts[0].Stamp
 	}

@@ -20,11 +20,11 @@ const (
 	NameArchive NameKind = "archive"
 	// NameChunk is NAME.tar.NNNN.chunk.
 	NameChunk NameKind = "chunk"
-	// NameForeign is an archive, or a part of one, that another tool has named.
+	// NameForeign is an encrypted archive, or an archive or a part of one that must be renamed or joined.
 	NameForeign NameKind = "foreign"
-	// NameCompressed is an archive that must be unpacked to a plain .tar first.
+	// NameCompressed is a compressed archive, or a part of one. It must be unpacked to a plain .tar.
 	NameCompressed NameKind = "compressed"
-	// NameUpload is a temporary name. The file is still being written.
+	// NameUpload is a temporary name. The file is still being written, or was left unfinished.
 	NameUpload NameKind = "upload"
 )
 
@@ -34,8 +34,8 @@ type NameClass struct {
 	// Archive is the name of the archive to which the file belongs once the advice has been
 	// followed. It is empty if the file has nothing to do with an archive.
 	Archive string
-	// Reason explains why the file is not read, and Advice says what to do. Both are empty for
-	// archives, chunks and other files.
+	// Reason explains why the file is not read, and Advice says what to do. Both are empty for the
+	// kinds NameArchive, NameChunk and NameOther.
 	Reason, Advice string
 	// Unread is set if the file looks like an archive but is not read. A source reports such a file.
 	// It never reports *.tmp and names that begin with a dot, because the format reserves them.

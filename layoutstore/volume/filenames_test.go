@@ -75,8 +75,8 @@ func TestClassifyFileNames(t *testing.T) {
 		{"b.tar.gpg", volume.NameForeign, "b.tar", true, "decrypt"},
 		{"b.tar.gz.age", volume.NameForeign, "b.tar", true, "decrypt"},
 
-		// These are temporary names of uploads by rsync, WinSCP, rclone, aws s3, lftp and ProFTPD,
-		// and of downloads by browsers and aria2.
+		// These are temporary names of uploads by rsync, lftp, ProFTPD, WinSCP and rclone, and of downloads by
+		// browsers, aria2 and aws s3. The last four end in .tmp, which the format of bundles reserves.
 		{".b.tar.Ab3xYz", volume.NameUpload, "b.tar", false, "wait"},
 		{".b.tar.0000.chunk.Ab3xYz", volume.NameUpload, "b.tar", false, "wait"},
 		{".index.json.Ab3xYz", volume.NameUpload, "", false, "wait"},
@@ -133,7 +133,7 @@ func TestClassifyFileNames(t *testing.T) {
 			t.Errorf("ClassifyName(%q): got the reason %q and the advice %q; want both empty: %v", c.name, got.Reason, got.Advice, known)
 		}
 		if archive, ok := volume.IsArchive(c.name); ok && !strings.HasPrefix(c.name, ".") && (archive != got.Archive || got.Kind != volume.NameArchive && got.Kind != volume.NameChunk) {
-			t.Errorf("ClassifyName(%q) = %+v, want an archive", c.name, got)
+			t.Errorf("ClassifyName(%q) = %+v, want an archive or a chunk, and the same archive as from IsArchive", c.name, got)
 		}
 	}
 }

@@ -33,8 +33,8 @@ type scannedEntry struct {
 	isTruncated bool
 }
 
-// recordEntry records the entry that was read last. If a cut has removed only complete entries, the
-// chain of headers does not break. So recordEntry verifies a small entry that spans several chunks.
+// recordEntry records the entry that was read last, and verifies it if it is small and spans several chunks: if
+// a cut removes exactly as many bytes as one or more entries take, the chain of headers does not break.
 func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 	s.last = m
 	if s.seams == nil || m.end < 0 {
@@ -60,13 +60,13 @@ const (
 	maxSpanProof = 4 << 20
 	// spanBudget is the total for all entries that span several chunks.
 	spanBudget = 64 << 20
-	// maxLastProof is for the last entry before a break in the chain of headers.
+	// maxLastProof is for the last entry before the chain of headers breaks or ends.
 	maxLastProof = 256 << 20
 )
 
-// checkLastEntry verifies the last entry before a break in the chain of headers. It returns the
-// chunks that may be cut short. These are the chunks that end between the entry and offset until.
-// If the entry is not intact, they also include the chunks that end inside it.
+// checkLastEntry verifies the last entry before the chain of headers breaks or ends. It returns the chunks
+// that may be cut short: those that end between this entry and offset until and, unless its content is
+// proven, those that end inside it. It refuses a wrong entry, and an unproven one in which a chunk ends.
 func (s *scan) checkLastEntry(ctx context.Context, until int64) (indexRange, error) {
 	if s.seams == nil {
 		return indexRange{0, -1}, nil
@@ -170,9 +170,9 @@ func (s *scan) truncatedEntry(h *tar.Header, m scannedEntry) *problem.Problem {
 const behindLast = "any later chunks"
 
 // truncatedChunks returns the problem of a chunk set that ends before its archive does. One of the
-// suspects is cut short, or chunks after the last one are missing. The problem names the next chunk
-// only if the last one is as large as the others. A smaller last chunk may be cut short, or it may
-// be the real last chunk, so that no next chunk ever existed.
+// suspects is cut short, or chunks after the last one are missing. The problem names the next chunk,
+// unless the last one is smaller than all others. Such a last chunk may be cut short, or it may be
+// the real last chunk, so that no next chunk ever existed.
 func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem {
 	x := s.seams
 	if len(x.missing) > 0 {

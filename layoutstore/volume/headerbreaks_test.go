@@ -71,7 +71,7 @@ func TestZerosAfterCutAreNotEndOfArchive(t *testing.T) {
 			a := cutShort(t, c.entries, c.at, c.n)
 			trouble, _ := a.Problem()
 			if trouble.Kind != problem.Incomplete || trouble.Chunk() != "chunk 0000" || !strings.HasPrefix(trouble.Reason, c.reason) {
-				t.Errorf("%+v", trouble)
+				t.Errorf("Problem() = %+v; want the kind incomplete, chunk 0000, and the reason from the table", trouble)
 			}
 			wantLocated(t, a, first)
 			_, err := a.Locate(t.Context(), "x", digest.FromBytes(cut))
@@ -101,17 +101,17 @@ func TestCutThatRemovesExactlyOneEntry(t *testing.T) {
 	cut, gone, last := noise(2, 9000), noise(3, 100), noise(4, 100)
 	a := cutShort(t, []layouttest.Entry{blobEntry(cut), blobEntry(gone), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}, 6000, 1024)
 	if trouble, ok := whole(t, a).Problem(); ok {
-		t.Errorf("%+v", trouble)
+		t.Errorf("Problem() = %+v, want a complete archive", trouble)
 	}
 	wantLocated(t, a, last)
 	_, err := a.Locate(t.Context(), "x", digest.FromBytes(cut))
 	var lost *problem.Error
 	if !errors.As(err, &lost) || lost.Problem.Kind != problem.Damaged || !strings.Contains(lost.Problem.Reason, "checksum mismatch: chunk 0000 is cut short") {
-		t.Errorf("%v", err)
+		t.Errorf("Locate of the entry with the cut: got %v, want a checksum mismatch because chunk 0000 is cut short", err)
 	}
 	listing, err := a.Layouts(context.Background())
 	if err != nil || len(listing.Layouts) != 1 || len(listing.Problems) != 1 || listing.Problems[0].Chunk() != "chunk 0000" {
-		t.Errorf("%+v, %v", listing, err)
+		t.Errorf("Layouts: got %+v and the error %v, want one layout and one problem, which names chunk 0000", listing, err)
 	}
 }
 
@@ -183,7 +183,7 @@ func TestProblemNamesMostLikelyChunk(t *testing.T) {
 		chunks := layouttest.CutAt(t, file, c.places...)
 		layouttest.Try(t, os.Truncate(chunks[1], c.places[1]-c.places[0]-7))
 		if got, _ := openArchive(t, dir, "").Problem(); !strings.HasPrefix(got.Reason, c.want) || got.Kind != problem.Incomplete {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: got the problem %+v, want the kind incomplete and the reason from the table", name, got)
 		}
 	}
 }

@@ -89,8 +89,8 @@ func (c Cache) isGone(index string, dirs []string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// fileOfIndex returns the path of the archive of an index, or of its first chunk. ok is false if a
-// different version of layoutproxy wrote the index.
+// fileOfIndex returns the path of the archive of an index, or of its first chunk. ok is false if the
+// index is of an archive in a bucket, has a different format version, or cannot be read.
 func (c Cache) fileOfIndex(name string) (file string, ok bool) {
 	f, err := plainfile.OpenNoFollow(filepath.Join(string(c), name))
 	if err != nil {

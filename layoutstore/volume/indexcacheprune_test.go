@@ -49,7 +49,7 @@ func TestPruneUnusedIndexes(t *testing.T) {
 	tree.Layout("app").Write()
 	for name, test := range map[string]struct {
 		unused time.Duration
-		gone   bool // the archive
+		gone   bool // the archive is removed before the cache is pruned
 		chunks bool
 		// elsewhere means that the archive's directory is not in dirs.
 		elsewhere bool
@@ -138,7 +138,7 @@ func TestPruneKeepsOtherFiles(t *testing.T) {
 		age(t, precious, 1000*day)
 		volume.Cache(cache).Prune(time.Now().Add(1000*day), nil)
 		if !exists(file) || !exists(precious) {
-			t.Errorf("%s: pruned", name)
+			t.Errorf("%s with the name of an index: Prune removed it or the target of the link, want both kept", name)
 		}
 		_ = os.Remove(file)
 	}

@@ -58,8 +58,8 @@ func (a *Archive) needsIndexBeside() bool {
 	return !a.cachedIndex || b.Size == 0 || !b.LastModified.After(a.set.Changed)
 }
 
-// WriteIndex writes the index beside an archive in a bucket. It does nothing if a valid index
-// exists or the archive is incomplete. It fails if ctx ends or a request to the bucket fails.
+// WriteIndex writes the index beside an archive in a bucket. It does nothing if a valid index exists or the
+// archive is incomplete. It fails if the bucket is opened only for reading, ctx ends, or a request fails.
 func (a *Archive) WriteIndex(ctx context.Context) error {
 	if !a.needsIndexBeside() {
 		return nil

@@ -43,7 +43,7 @@ func TestCostOfOpeningManyChunks(t *testing.T) {
 	costs := func(dir string) float64 {
 		return testing.AllocsPerRun(2, func() {
 			if got := list(t, dir); got != n {
-				t.Fatalf("%d layouts", got)
+				t.Fatalf("got %d layouts, want all that were packed", got)
 			}
 		})
 	}

@@ -28,7 +28,7 @@ func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Pro
 	if i > 0 {
 		from = l.blobs[i-1].headerAt() + 1
 	}
-	// If a cut begins inside one header and ends inside another, a single header remains of the two.
+	// The range includes the neighbors' headers: a cut from inside one header to inside the next leaves one.
 	r := a.set.seams.between(from, after.off)
 	if r.isEmpty() || r.to-r.from >= maxNamed { // many chunks mean that the blobs are in a different order
 		return p, false

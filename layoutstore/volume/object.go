@@ -51,9 +51,9 @@ func (o *object) Open(ctx context.Context) (*os.File, error) {
 	return nil, fmt.Errorf("%s: %w", o, errObject)
 }
 
-// OpenRange implements extent.Ranged. If the store has no ETags, the object must have the same size
-// and modification time as in the list. An object without a modification time is never replaced, so
-// only its size is compared.
+// OpenRange implements extent.Ranged. If the bucket lists no ETags, the object must have the size and the
+// modification time from the list. The blobs of a store are opened without a list, by their key and size. They
+// are never replaced, so only their size is compared.
 func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, now, err := o.reader.Get(ctx, o.Key, off, n, o.ETag)
 	switch {

@@ -131,7 +131,7 @@ func TestRequestsForArchiveAndBlob(t *testing.T) {
 	where, err := a.Locate(t.Context(), "big", layers[1])
 	layouttest.Try(t, err)
 	if data, err := where.ReadAll(t.Context()); err != nil || digest.FromBytes(data) != layers[1] {
-		t.Errorf("%d bytes, %v", len(data), err)
+		t.Errorf("blob: got %d bytes and the error %v, want the content with its digest", len(data), err)
 	}
 	if all := s.Requests(); len(all) != 1 || all[0].Operation != buckettest.Get || all[0].IfMatch == "" {
 		t.Errorf("reading a blob sent %+v, want one conditional GET", all)
@@ -200,10 +200,10 @@ func TestUnusualKeys(t *testing.T) {
 		problems = append(problems, p.Reason)
 	}
 	if len(problems) != 7 || slices.ContainsFunc(problems, func(r string) bool { return !strings.Contains(r, "is not read: a key with the element") }) {
-		t.Errorf("problems: %q", problems)
+		t.Errorf("got the problems %q, want 7 about an illegal element of a key", problems)
 	}
 	if where, err := o.Locate(t.Context(), "modules/x", layer); err != nil {
-		t.Errorf("%v, %v", where, err)
+		t.Errorf("Locate in modules/x: got %v and the error %v, want no error", where, err)
 	}
 	for _, layout := range []string{"modules//x", "modules/y", "modules/../x", "modules/./x", "/modules/x", "modules/x/"} {
 		if where, err := o.Locate(t.Context(), layout, layer); !errors.Is(err, fs.ErrNotExist) {
@@ -271,10 +271,10 @@ func TestUnreachableBucketIsNotMissingObject(t *testing.T) {
 	where, err := o.Locate(t.Context(), ".", d)
 	layouttest.Try(t, err)
 	if _, err := where.Open(t.Context()); !volume.IsExhausted(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, extent.ErrStale) {
-		t.Errorf("open: %v", err)
+		t.Errorf("Open during an outage: got %v; want IsExhausted to be true, and neither ErrNotExist nor ErrStale", err)
 	}
 	if _, _, err := o.List(t.Context()); !volume.IsExhausted(err) || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("list: %v", err)
+		t.Errorf("List during an outage: got %v; want IsExhausted to be true, and not ErrNotExist", err)
 	}
 	s.Fail(nil)
 	if data, err := where.ReadAll(t.Context()); err != nil || string(data) != "blob" {
@@ -304,7 +304,7 @@ func TestIndexBesideAnArchive(t *testing.T) {
 				s.ResetCounts()
 				a := whole(t, openObjectArchive(t, reader, ""))
 				if got := s.Requests(); !cold && (len(got) != 2 || got[1].Key != "p/"+volume.IndexKey("a.tar")) {
-					t.Errorf("%s: %+v", what, got)
+					t.Errorf("%s: opening the archive sent %+v, want two requests: a list, and a GET of the index", what, got)
 				}
 				where, err := a.Locate(t.Context(), "a", layer)
 				layouttest.Try(t, err)
@@ -313,7 +313,7 @@ func TestIndexBesideAnArchive(t *testing.T) {
 				}
 				s.ResetCounts()
 				if err := a.WriteIndex(t.Context()); err != nil {
-					t.Errorf("%s: %v", what, err)
+					t.Errorf("%s: WriteIndex: got the error %v, want nil", what, err)
 				}
 				if n := s.Counts()[buckettest.Put]; (n == 1) != cold || n > 1 {
 					t.Errorf("%s: WriteIndex wrote the index %d times; want it written once: %v", what, n, cold)
@@ -351,7 +351,7 @@ func TestIndexIsNotWritten(t *testing.T) {
 	a := openObjectArchive(t, s.Open(t, ""), "")
 	s.Unreachable()
 	if err := a.WriteIndex(t.Context()); !errors.Is(err, bucket.ErrUnreachable) {
-		t.Errorf("unreachable: %v", err)
+		t.Errorf("WriteIndex during an outage: got %v, want ErrUnreachable", err)
 	}
 	s.Fail(nil)
 	s.Write(t, "a.tar", s.Read(t, "a.tar")[:600])
@@ -359,6 +359,6 @@ func TestIndexIsNotWritten(t *testing.T) {
 		t.Errorf("WriteIndex of an incomplete archive: got the error %v, want nil", err)
 	}
 	if keys := s.Keys(t, "."); len(keys) > 0 {
-		t.Errorf("written: %v", keys)
+		t.Errorf("WriteIndex wrote the keys %v, want none", keys)
 	}
 }

@@ -30,7 +30,7 @@ type Publication struct {
 	// as in the bundle directory. If a file is missing in Staged, it has been moved into place.
 	Staged string          `json:"staged"`
 	Place  []PublishedFile `json:"place"`
-	// Remove contains old files that new files with other names replace.
+	// Remove contains old files that the publication removes, because no new file overwrites them.
 	Remove []string `json:"remove,omitempty"`
 }
 
@@ -279,11 +279,11 @@ func OpenFiles(dir string) (*Files, error) {
 // Close closes the directory.
 func (f *Files) Close() error { return f.root.Close() }
 
-// Names returns the names of the files, sorted.
+// Names returns the sorted names of the files and subdirectories.
 func (f *Files) Names() []string { return f.names }
 
-// At returns where a file is, relative to the directory. ok is false if a new file with a different
-// name replaces the file.
+// At returns where a file is, relative to the directory. ok is false if the publication removes the
+// file.
 func (f *Files) At(name string) (at string, ok bool) {
 	return filepath.FromSlash(f.view.at(filepath.ToSlash(name))), !f.view.hides(filepath.ToSlash(name))
 }
@@ -301,8 +301,8 @@ func (f *Files) Stat(name string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// Mark identifies the state of a directory. If the marks before and after a scan are the same, no
-// publication began, progressed or ended during the scan.
+// Mark identifies the state of a directory. If [Mark.Same] and [Mark.Quiet] are true for the marks before and
+// after a scan, no publication began or ended during the scan.
 type Mark struct {
 	// publication is the stamp of the journal.
 	publication string
@@ -329,8 +329,8 @@ func MarkOf(dir string) Mark {
 // Same reports whether two marks have the same publication, or both have none.
 func (m Mark) Same(other Mark) bool { return m.publication == other.publication }
 
-// Quiet reports whether no file in the directory was replaced between two marks. If so, no
-// publication began and ended between them.
+// Quiet reports whether no file directly in the directory was added, renamed or removed between two
+// marks. If so, no publication began or ended between them.
 func (m Mark) Quiet(other Mark) bool {
 	if m.dir == nil || other.dir == nil {
 		return m.dir == other.dir

@@ -43,7 +43,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 	publish(t, dir, p)
 	found, err := volume.FindArchives(dir)
 	if err != nil || !found.Publishing || len(found.Sets) != 4 || !found.Sets[2].Chunked || len(found.Problems) > 0 {
-		t.Errorf("%+v, %v", found, err)
+		t.Errorf("FindArchives during a publication: got %+v and the error %v; want 4 archives, the third in chunks, and no problems", found, err)
 	}
 	files, err := volume.OpenFiles(dir)
 	layouttest.Try(t, err)
@@ -55,7 +55,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 		t.Errorf("Stat of a file to remove: got %v, want ErrNotExist", err)
 	}
 	if got := layouts(t, dir); len(got.Layouts) != 1 || got.Layouts[0].Path != "app" || len(got.Problems) > 0 {
-		t.Errorf("%+v", got)
+		t.Errorf("Layouts during a publication: got %+v; want the layout app, and no problems", got)
 	}
 	// An older file with the same size must not count as the new file.
 	layouttest.Try(t, os.Chtimes(filepath.Join(dir, "a.tar"), time.Time{}, time.Now().Add(-time.Hour)))
@@ -80,8 +80,8 @@ func TestMalformedPublications(t *testing.T) {
 	}
 }
 
-// Marks differ if a publication begins, continues or ends between them. They also differ if one
-// begins and ends between them.
+// If a publication begins or ends between two marks, Same is false. If it begins and ends between
+// them, Same is true, but Quiet is false.
 func TestMarksShowPublications(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.WriteFile(t, filepath.Join(dir, "a.tar"), "old")
@@ -105,14 +105,14 @@ func refused(t *testing.T, dir, reason string) {
 	t.Helper()
 	var unfinished *volume.UnfinishedError
 	if _, err := volume.FindArchives(dir); !errors.As(err, &unfinished) || !strings.Contains(err.Error(), reason) {
-		t.Errorf("archives: %v", err)
+		t.Errorf("FindArchives: got %v, want an UnfinishedError with the reason", err)
 	}
 	if err := volume.CheckPublication(dir); !errors.As(err, &unfinished) {
 		t.Errorf("CheckPublication: got %v, want an UnfinishedError", err)
 	}
 	got := layouts(t, dir)
 	if len(got.Layouts) != 0 || len(got.Problems) != 1 || got.Problems[0].Kind != problem.Incomplete {
-		t.Errorf("layouts: %+v", got)
+		t.Errorf("Layouts: got %+v; want no layouts, and one problem of kind incomplete", got)
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// SetFile is one file of an archive, in the state in which the archive was found. If the file has
-// changed since, opening the archive fails.
+// SetFile is one file of an archive, in the state in which it was found. If the file has
+// changed since, reading it as a part of the archive fails.
 type SetFile struct {
 	Path string
 	Info fs.FileInfo
@@ -36,9 +36,9 @@ func setFile(e extent.Extent) (SetFile, bool) {
 	return SetFile{filepath.Join(f.dir, f.name), f.info}, true
 }
 
-// ReadFiles returns the files that contain the archive. Chunks after the end of the archive may be
-// left over from a longer set. ReadFiles omits such chunks unless they contain only a few zeros. If
-// ctx ends, it returns the cause.
+// ReadFiles returns the files that contain the archive. It omits chunks after the archive's end, which may
+// be left over from a longer set, unless they contain only a few zeros. If no end was found, it omits all
+// files except such padding. If ctx ends, it returns the cause.
 func (a *Archive) ReadFiles(ctx context.Context) ([]SetFile, error) {
 	var all []SetFile
 	var start int64

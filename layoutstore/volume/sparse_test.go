@@ -17,8 +17,8 @@ import (
 
 type piece struct{ off, n int }
 
-// pieces returns the data of a file of about 1500 bytes, and the pieces that are stored. If holes
-// is set, the file has holes.
+// pieces makes a random file of about 1500 bytes. It returns the pieces that are stored, the size of
+// the file, and the data of the pieces. If holes is set, the file has holes.
 func pieces(random *rand.Rand, holes bool) (all []piece, size int, stored []byte) {
 	for range 1 + random.IntN(30) {
 		if holes && random.IntN(3) == 0 {
@@ -122,7 +122,7 @@ func TestSparseEntries(t *testing.T) {
 			openTwice(t, "a.tar", data, func(t *testing.T, a *volume.Archive, problems []problem.Problem) {
 				where, err := a.Locate(t.Context(), "a", digestOf(string(stored)))
 				if (err != nil) != holes || len(problems) > 0 != holes {
-					t.Fatalf("%v, %v", err, problems)
+					t.Fatalf("sparse entry: got the error %v and the problems %v, want both if the file has holes, and otherwise neither", err, problems)
 				}
 				if err == nil {
 					if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, stored) {

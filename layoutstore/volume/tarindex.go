@@ -27,8 +27,8 @@ const (
 type tarIndex struct {
 	// layouts is sorted by path.
 	layouts []tarLayout
-	// problems contains the problems of entries that are not served. There are at most maxProblems,
-	// and one more if the list is incomplete.
+	// problems contains up to maxProblems problems of entries that are not served, one more if the
+	// list is incomplete, and then the problems of tmp/ and of data after the end of the archive.
 	problems []problem.Problem
 	// broken is the reason why the archive has no valid end, or nil.
 	broken  *problem.Problem

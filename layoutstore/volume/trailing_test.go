@@ -78,9 +78,9 @@ func TestDataAfterEndOfArchive(t *testing.T) {
 				switch {
 				case c.want == "" && len(problems) == 0:
 				case len(problems) != 1 || c.want == "":
-					t.Errorf("problems: %v", problems)
+					t.Errorf("got the problems %v, want exactly one if the table has a reason, and otherwise none", problems)
 				case problems[0].Kind != problem.Limited || problems[0].Harmless != c.harmless || !strings.HasPrefix(problems[0].Reason, c.want):
-					t.Errorf("%+v", problems[0])
+					t.Errorf("got the problem %+v; want the kind limited, and the reason and Harmless from the table", problems[0])
 				}
 			})
 		})
@@ -98,7 +98,7 @@ func TestDataFarAfterEndOfArchive(t *testing.T) {
 	} // this makes a hole, which takes no space
 	listing, err := openArchive(t, dir, "").Layouts(context.Background())
 	if err != nil || len(listing.Problems) != 1 || !listing.Problems[0].Harmless || !strings.Contains(listing.Problems[0].Reason, "the rest is not read") {
-		t.Errorf("%v, %v", listing.Problems, err)
+		t.Errorf("got the problems %v and the error %v, want one harmless problem that says what is not read", listing.Problems, err)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestChunksAfterEndOfArchive(t *testing.T) {
 	stale := bytes.Repeat([]byte("stale"), chunk)[:chunk]
 	for name, c := range map[string]struct {
 		behind []byte
-		want   []string // of problems
+		want   []string // how the reasons of the problems begin
 		failed bool
 	}{
 		"nothing":        {nil, nil, false},
@@ -129,11 +129,11 @@ func TestChunksAfterEndOfArchive(t *testing.T) {
 			}
 			listing, err := whole(t, openArchive(t, dir, "")).Layouts(context.Background())
 			if err != nil || len(listing.Problems) != len(c.want) {
-				t.Fatalf("%v, %v", listing.Problems, err)
+				t.Fatalf("got the problems %v and the error %v, want as many problems as in the table", listing.Problems, err)
 			}
 			for i, f := range listing.Problems {
 				if f.Harmless == c.failed || !strings.HasPrefix(f.Reason, c.want[i]) {
-					t.Errorf("%+v", f)
+					t.Errorf("got the problem %+v, want the reason from the table, and Harmless = false only for a second archive", f)
 				}
 			}
 		})
@@ -149,7 +149,7 @@ func TestCancelScanAfterEndOfArchive(t *testing.T) {
 	// The scan first checks the context before the first header. It checks the context again after
 	// the end of the archive.
 	if _, err := volume.OpenArchive(&afterCalls{context.Background(), 1}, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+		t.Errorf("OpenArchive: got %v, want context.Canceled", err)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestReservedAndMisplacedLayouts(t *testing.T) {
 				for _, f := range problems {
 					got = append(got, reported{f.Entry, f.Harmless})
 					if f.Kind != problem.Limited {
-						t.Errorf("%+v", f)
+						t.Errorf("got the problem %+v, want the kind limited", f)
 					}
 				}
 				if fmt.Sprint(got) != fmt.Sprint(c.problems) {

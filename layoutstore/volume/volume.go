@@ -8,7 +8,7 @@
 // [OpenDir] opens a tree, and [OpenObjects] a place in a bucket. [FindArchives] finds the archives and chunk
 // sets in a directory. [OpenArchive] only reads the headers of an archive, or takes its index from a [Cache].
 // If several entries have the same name, the last one counts. [Archive.Problem] explains why an archive is
-// incomplete. The entries before the break in its chain of headers are served nevertheless.
+// incomplete. All intact entries before the first header that is missing are served nevertheless.
 //
 // All implementations pass the tests in package volumetest. No volume opens a file outside of its
 // source: it opens files through [os.Root], and refuses all links in archives except hard links to
@@ -35,17 +35,17 @@ type Volume interface {
 	// Layouts scans for layouts. It fails only if ctx ends, or with an error for which IsExhausted
 	// is true. A file that cannot be read is a problem in the listing.
 	Layouts(ctx context.Context) (Listing, error)
-	// Locate locates a blob in a layout. If the blob is missing, the error is fs.ErrNotExist. If it
-	// is known which chunk to copy again, a *problem.Error wraps fs.ErrNotExist. If ctx ends,
-	// Locate returns its cause, which does not mean that the blob is missing. Other errors come
-	// from the file system or the bucket.
+	// Locate locates a blob in a layout. If the blob is missing, the error wraps fs.ErrNotExist. If
+	// it is known which chunk to copy again, the error is a *problem.Error that names this chunk.
+	// If ctx ends, Locate returns the cause of ctx, which does not mean that the blob is missing.
+	// Other errors come from the file system or the bucket.
 	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
 	// Blobs lists the digests of the blobs in a layout, in byte order. It takes the digests from the names of
 	// files, whatever the index says, and whatever the files contain. It omits files whose names are not
 	// digests. A missing layout has no blobs. Blobs fails if ctx ends or the files cannot be listed.
 	Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
-	// Where returns where a layout is, for use in a message. path is a path in the file system, or
-	// a place in a bucket. In an archive or a bucket, entry is the path of the layout.
+	// Where returns where a layout is, for use in a message. path is a path in the file system, or a place in
+	// a bucket. entry is the path of the layout in that archive or bucket. It is empty if path includes it.
 	Where(layout string) (path, entry string)
 	// String returns the path of the volume as the user gave it.
 	String() string

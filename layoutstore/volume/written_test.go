@@ -96,11 +96,11 @@ func TestArchivesOfOtherTools(t *testing.T) {
 				}
 				holes := name == "gnu-sparse-holes" || name == "bsdtar-sparse"
 				if len(problems) > 0 != holes {
-					t.Errorf("problems: %v", problems)
+					t.Errorf("got the problems %v, want some if the archive has files with holes, and otherwise none", problems)
 				}
 				for _, f := range problems {
 					if f.Kind != problem.Damaged || !strings.Contains(f.Reason, "bsdtar --no-read-sparse") || f.Harmless {
-						t.Errorf("%+v", f)
+						t.Errorf("got the problem %+v; want the kind damaged, not harmless, and the advice to pack again", f)
 					}
 				}
 			})
@@ -144,11 +144,11 @@ func TestHardLinksLeadToEarlierFiles(t *testing.T) {
 					where, err := a.Locate(t.Context(), l, digestOf("abc"))
 					if want, ok := c.want[l]; !ok {
 						if !errors.Is(err, fs.ErrNotExist) {
-							t.Errorf("%s: %v", l, err)
+							t.Errorf("Locate of the blob in %s: got the error %v, want ErrNotExist", l, err)
 						}
 						continue
 					} else if err != nil {
-						t.Errorf("%s: %v", l, err)
+						t.Errorf("Locate of the blob in %s: got the error %v, want nil", l, err)
 					} else if got, err := where.ReadAll(t.Context()); err != nil || string(got) != want {
 						t.Errorf("blob in %s: got %q and the error %v, want %q", l, got, err, want)
 					}
@@ -157,12 +157,12 @@ func TestHardLinksLeadToEarlierFiles(t *testing.T) {
 				for _, f := range problems {
 					refused = append(refused, f.Entry)
 					if f.Kind != problem.Damaged || !strings.Contains(f.Reason, "link to") {
-						t.Errorf("%+v", f)
+						t.Errorf("got the problem %+v, want the kind damaged and a reason about a link", f)
 					}
 				}
 				slices.Sort(refused)
 				if diff := cmp.Diff(c.refused, refused); diff != "" {
-					t.Errorf("refused: %s", diff)
+					t.Errorf("entries refused (-want +got): %s", diff)
 				}
 			})
 		})

@@ -81,7 +81,7 @@ func list(t *testing.T, v volume.Volume) []volume.Layout {
 		t.Fatal(err)
 	}
 	if len(listing.Problems) > 0 {
-		t.Fatalf("problems: %v", listing.Problems)
+		t.Fatalf("Layouts: got the problems %v, want none", listing.Problems)
 	}
 	return listing.Layouts
 }
@@ -146,7 +146,7 @@ func lists(t *testing.T, open Open) {
 		slices.Sort(want)
 		got, err := v.Blobs(t.Context(), path)
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
-			t.Errorf("%s: %v\n%s", path, err, diff)
+			t.Errorf("Blobs of %s: got the error %v, want nil; difference (-want +got):\n%s", path, err, diff)
 		}
 	}
 	for _, path := range []string{"modules/y", "modules", "install/blobs"} {
@@ -160,7 +160,7 @@ func check(t *testing.T, v volume.Volume, layout string, d digest.Digest) {
 	t.Helper()
 	where, err := v.Locate(t.Context(), layout, d)
 	if err != nil {
-		t.Errorf("%s in %s: %v", d, layout, err)
+		t.Errorf("Locate of %s in %s: got the error %v, want nil", d, layout, err)
 		return
 	}
 	got, err := where.ReadAll(t.Context())
@@ -206,7 +206,7 @@ func hidden(t *testing.T, open Open) {
 
 func empty(t *testing.T, open Open) {
 	if got := list(t, open(t, layouttest.New(t, t.TempDir()))); len(got) > 0 {
-		t.Errorf("layouts %v", paths(got))
+		t.Errorf("Layouts of an empty volume: got %v, want none", paths(got))
 	}
 }
 
