@@ -99,16 +99,16 @@ func TestFileWithoutChecker(t *testing.T) {
 			t.Error(err)
 		}
 		if r, err := l[len(l)-1:].OpenCachedAt(t.Context(), 0); !errors.Is(err, errNotCached) {
-			t.Errorf("%v, %v", r, err)
+			t.Errorf("OpenCachedAt of a file without Cached: got %v and the error %v, want errNotCached", r, err)
 		}
 	}
 	missing := indexed{path: f + "x"}
 	for _, l := range []List{{{File: missing, Len: 1}}, {{File: missing, Len: 1}, {File: f, Len: 8}}} {
 		if r, err := l.OpenCachedAt(t.Context(), 0); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%v, %v", r, err)
+			t.Errorf("OpenCachedAt of a missing file: got %v and the error %v, want ErrNotExist", r, err)
 		}
 		if r, err := l.Open(t.Context()); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%v, %v", r, err)
+			t.Errorf("Open of a missing file: got %v and the error %v, want ErrNotExist", r, err)
 		}
 	}
 }

@@ -64,16 +64,16 @@ type Ranged interface {
 	OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error)
 }
 
-// Sender is the interface for sending content, for example over HTTP. The readers that [List.Open]
-// returns implement it. The kernel can send a section without copying it. Check detects whether a
-// file has changed meanwhile.
+// Sender is the interface for sending content, for example over HTTP. The readers that [List.Open] returns
+// implement it. The kernel can send a section without copying it; Check then detects a file that has changed.
 type Sender interface {
 	io.ReadSeekCloser
 	// Section returns a reader of the next bytes: at most n, and all from one file. The field N of
 	// that reader is the number of these bytes. The position of the Sender moves past them, so the
 	// caller must read all of them before it uses the Sender again.
 	Section(n int64) (*io.LimitedReader, error)
-	// Check returns an error that wraps ErrStale if a file has changed since bytes were read from it.
+	// Check returns an error that wraps ErrStale if the open file has changed since its extents were made or,
+	// if it is not a [Checker], since it was opened.
 	Check() error
 	// ReadChecks reports whether Read checks the file after each read. If so, Read never returns
 	// bytes that were written after the extents were made.

@@ -161,8 +161,8 @@ func TestSectionsCoverList(t *testing.T) {
 	})
 }
 
-// A reader reports a file that changes while the list is read. It does so for reads and sections,
-// and for every file in the list.
+// A reader reports a change of the file that it has open, and a later file that is missing or too
+// short. It does so for reads and for sections.
 func TestChangesWhileReading(t *testing.T) {
 	read := func(r io.Reader) error { _, err := io.Copy(io.Discard, struct{ io.Reader }{r}); return err }
 	sections := func(r io.Reader) error {
@@ -220,6 +220,6 @@ func TestReadFileLimit(t *testing.T) {
 		t.Errorf("ReadAll of a missing file: got %x and the error %v, want ErrNotExist", data, err)
 	}
 	if s := (List{{File: path("a")}, {File: path("b")}, {File: path("c")}}).String(); s != "a … c" {
-		t.Errorf("%q", s)
+		t.Errorf("String of three extents = %q, want a … c", s)
 	}
 }

@@ -54,7 +54,7 @@ func openObjectSection(ctx, life context.Context, object Ranged, e Extent, off, 
 	return s, nil
 }
 
-// request replaces the body with a new one that begins at byte at of the section.
+// request replaces the body with a new one that begins at the given offset in the section.
 func (s *objectSection) request(at int64) error {
 	s.closeBody()
 	end := s.len

@@ -150,7 +150,7 @@ func TestOneRequestPerRunOfBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := errors.Join(c.read(r), r.Close()); err != nil {
-			t.Errorf("%s: %v", c.what, err)
+			t.Errorf("%s: got the error %v, want nil", c.what, err)
 		}
 		o.checkRequests(t, c.what, c.want...)
 	}

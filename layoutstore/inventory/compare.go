@@ -110,7 +110,7 @@ func blobsOf(blobs []Blob, prefix string) map[string]string {
 
 func inBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 
-// archives compares two lists of archives. Callers pass each other file as an archive of one file.
+// archives compares two lists of archives. Callers pass any other file as an archive of this one file.
 func (c *Comparison) archives(what string, a, b []*Archive) {
 	inA, inB := byName(a), byName(b)
 	for _, name := range keysOf(inA, inB) {

@@ -48,8 +48,8 @@ type Inventory struct {
 	// Program is the name and version of the program that wrote the inventory.
 	Program string `json:"program"`
 	// Key is the id of the key that signed the inventory: the sha256 of the public key in DER form.
-	// It is empty if there is no signature. The id proves nothing, but helps to explain a wrong
-	// signature.
+	// It is empty if layoutproxy has not signed the inventory. The id proves nothing, but helps to
+	// explain a wrong signature.
 	Key digest.Digest `json:"key,omitempty"`
 	// Files are the files of the bundle, sorted by name. The list is empty for a store or a registry.
 	// It does not include the blobs of a tree.

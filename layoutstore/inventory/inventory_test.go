@@ -23,7 +23,7 @@ func blob(content string) inventory.Blob {
 	return inventory.Blob{Digest: digest.FromString(content), Size: int64(len(content))}
 }
 
-// sample returns an inventory with a value in every field, except those of signatures.
+// sample returns an inventory with a value in every field except Key and Bases.
 func sample(t *testing.T) *inventory.Inventory {
 	t.Helper()
 	var b inventory.Builder
@@ -57,12 +57,12 @@ func TestParseReadsWhatEncodeWrites(t *testing.T) {
 		t.Error(diff)
 	}
 	if again := encode(t, got); !bytes.Equal(data, again) {
-		t.Errorf("other bytes:\n%s\n%s", data, again)
+		t.Errorf("Encode after Parse returns other bytes. Want:\n%s\nGot:\n%s", data, again)
 	}
 	if r, ok := got.Repository("install"); !ok || !slices.Equal(r.Untagged, []inventory.Blob{blob("nameless")}) {
-		t.Errorf("install: %v", r)
+		t.Errorf("Repository(install): got %v, want one untagged manifest, nameless", r)
 	} else if tag, ok := r.Tag("stable"); !ok || tag.Digest != blob("one").Digest {
-		t.Errorf("install:stable: %v", tag)
+		t.Errorf("Tag(stable) of install: got %v, want the manifest one", tag)
 	}
 	if size, ok := got.Blob(blob("layer").Digest); !ok || size != 5 {
 		t.Errorf("Blob(layer) = %d, %v; want 5, true", size, ok)
@@ -78,7 +78,7 @@ func TestIDDependsOnlyOnContent(t *testing.T) {
 	b := *a
 	b.Files, b.Program, b.Bases = nil, "another", []digest.Digest{a.Bundle}
 	if a.ID() != b.ID() {
-		t.Error("another id")
+		t.Error("ID() with other files, program and bases: got a different id, want the same one")
 	}
 	b.Blobs = b.Blobs[1:]
 	if a.ID() == b.ID() {
@@ -164,7 +164,7 @@ func TestParseRefusesInvalidValues(t *testing.T) {
 		"an illegal path":                        {`"path":"install"`, `"path":"Install"`},
 		"an illegal tag":                         {`"tag":"stable"`, `"tag":"-stable"`},
 		"a tag twice":                            {`"tag":"stable"`, `"tag":"v1"`},
-		"another tag":                            {`"tag":"stable"`, `"tag":"sable"`}, // the id
+		"another tag":                            {`"tag":"stable"`, `"tag":"sable"`}, // the id no longer matches
 		"a manifest that is not listed":          {blob("root").Digest.String(), blob("other").Digest.String()},
 		"an illegal digest":                      {blob("layer").Digest.String(), "sha256:" + strings.Repeat("g", 64)},
 		"an upper-case digest":                   {blob("layer").Digest.String(), "sha256:" + strings.ToUpper(blob("layer").Digest.Encoded())},
@@ -235,22 +235,22 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if i.FormatVersion != 1 || i.ID() != i.Bundle {
-			t.Fatalf("accepted: %+v", i)
+			t.Fatalf("Parse accepted %+v, want an error because of the version or the id", i)
 		}
 		for _, file := range i.Files {
 			if file.Size < 0 || !filepath.IsLocal(file.Name) || strings.Contains(file.Name, `\`) {
-				t.Fatalf("accepted: %+v", file)
+				t.Fatalf("Parse accepted the file %+v, want an error", file)
 			}
 		}
 		for _, b := range i.Blobs {
 			if b.Size < 0 || b.Digest.Validate() != nil {
-				t.Fatalf("accepted: %+v", b)
+				t.Fatalf("Parse accepted the blob %+v, want an error", b)
 			}
 		}
 		for _, r := range i.Repositories {
 			for _, tag := range r.Tags {
 				if !names.IsTag(tag.Name) {
-					t.Fatalf("accepted: %+v", tag)
+					t.Fatalf("Parse accepted the tag %+v, want an error", tag)
 				}
 			}
 		}
@@ -260,7 +260,7 @@ func FuzzParse(f *testing.F) {
 		}
 		second, err := inventory.Parse(again)
 		if err != nil || !cmp.Equal(i, second) {
-			t.Fatalf("%v: %s", err, cmp.Diff(i, second))
+			t.Fatalf("Parse after Encode: got the error %v and a difference (-first +second), want neither: %s", err, cmp.Diff(i, second))
 		}
 		var x, y any
 		if json.Unmarshal(data, &x) != nil || json.Unmarshal(again, &y) != nil || !cmp.Equal(x, y) {
@@ -289,7 +289,7 @@ func FuzzWrite(f *testing.F) {
 		}
 		got, err := inventory.Parse(data)
 		if err != nil || !cmp.Equal(i, got) {
-			t.Fatalf("%v: %s", err, cmp.Diff(i, got))
+			t.Fatalf("Parse after Encode: got the error %v and a difference (-built +parsed), want neither: %s", err, cmp.Diff(i, got))
 		}
 	})
 }

@@ -44,7 +44,7 @@ func TestSignaturesOfOpenSSL(t *testing.T) {
 	for _, name := range []string{"ed25519", "p256"} {
 		signature, public := read(t, "message."+name+".sig"), verifyKey(t, name)
 		if !public.Verify(message, signature) {
-			t.Errorf("%s: refused", name)
+			t.Errorf("%s: Verify(signature of OpenSSL) = false, want true", name)
 		}
 		if public.Verify(append(message, '.'), signature) || public.Verify(message, append(signature, 0)) || public.Verify(message, nil) {
 			t.Errorf("%s: Verify(wrong message or signature) = true, want false", name)
@@ -78,14 +78,14 @@ func TestUnsupportedKeysAreRefused(t *testing.T) {
 		"sec1.key": "EC PRIVATE KEY", "p256.pub": "PUBLIC KEY", "message": "not a PEM file",
 	} {
 		if _, err := inventory.ParseSigningKey(read(t, name)); !errors.Is(err, inventory.ErrKey) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("ParseSigningKey(%s): got error %v, want ErrKey with the text from the table", name, err)
 		}
 	}
 	for name, want := range map[string]string{
 		"p384.pub": "neither Ed25519 nor ECDSA P-256", "rsa.pub": "neither Ed25519 nor ECDSA P-256", "p256.key": "PRIVATE KEY", "message": "not a PEM file",
 	} {
 		if _, err := inventory.ParseVerifyKey(read(t, name)); !errors.Is(err, inventory.ErrKey) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("ParseVerifyKey(%s): got error %v, want ErrKey with the text from the table", name, err)
 		}
 	}
 	two := append(read(t, "p256.pub"), read(t, "ed25519.pub")...)
@@ -94,7 +94,7 @@ func TestUnsupportedKeysAreRefused(t *testing.T) {
 	}
 	broken := bytes.Replace(read(t, "p256.pub"), []byte("M"), []byte("N"), 1)
 	if _, err := inventory.ParseVerifyKey(broken); !errors.Is(err, inventory.ErrKey) {
-		t.Errorf("broken: %v", err)
+		t.Errorf("ParseVerifyKey(key with a changed letter): got error %v, want ErrKey", err)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestVerifiedRefusesWrongSignatures(t *testing.T) {
 		layouttest.Try(t, err)
 		i, err := public.Verified("bundle.json", data, signature)
 		if err != nil || i.Bundle != sample(t).Bundle || i.Key != public.ID() {
-			t.Fatalf("%s: %v", name, err)
+			t.Fatalf("%s: Verified(signed inventory): got error %v, want none, and the ids of the bundle and the key", name, err)
 		}
 		plain := encode(t, sample(t)) // an inventory without the id of the key, as openssl signs it
 		plainSignature, err := key.Sign(plain)

@@ -97,12 +97,12 @@ func TestArchiveHasFormatOfD8(t *testing.T) {
 	buildAll(t, t.TempDir()).Archive(archive, layouttest.Archive{})
 	headers, _ := entries(t, archive)
 	if len(headers) != 15 {
-		t.Fatalf("%d entries", len(headers))
+		t.Fatalf("got %d entries, want 15", len(headers))
 	}
 	for _, h := range headers {
 		long := len(h.Name) > 100 // a GNU header differs from a ustar header only if the name is long
 		if h.Mode != 0o777 || h.ModTime.Unix() != 0 || h.Uid != 0 || h.Uname != "" || long && h.Format != tar.FormatGNU {
-			t.Errorf("%+v", h)
+			t.Errorf("got the header %+v; want mode 0777, time 0, no owner, and GNU format if the name is long", h)
 		}
 	}
 	if got := names(headers); got[len(got)-1] != "oci-layout" || !slices.Contains(got, "modules/x/index.json") ||
@@ -259,7 +259,7 @@ func TestCutArchiveIntoEqualChunks(t *testing.T) {
 		}
 		left := slices.Collect(maps.Keys(layouttest.ReadFiles(t, filepath.Dir(archive))))
 		if len(left) != len(chunks) {
-			t.Errorf("after Cut: got %d files, want only the chunks: %q", len(left), left)
+			t.Errorf("after Cut: got %d files, want only the chunks; got the names %q", len(left), left)
 		}
 	}
 }
@@ -308,7 +308,7 @@ func TestTarWritesValidArchive(t *testing.T) {
 	}
 	for i, p := range places[1:] {
 		if p.Header != places[i].End || p.Body <= p.Header {
-			t.Errorf("%+v", p)
+			t.Errorf("got the place %+v, want its header at the end of the entry before, and its body after its header", p)
 		}
 	}
 }

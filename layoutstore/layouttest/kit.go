@@ -79,7 +79,7 @@ func Eventually(t TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: never", what)
+			t.Fatalf("this did not happen within a minute: %s", what)
 		}
 	}
 }

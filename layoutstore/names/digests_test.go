@@ -73,7 +73,7 @@ func FuzzParseBlobPath(f *testing.F) {
 func TestSHA256SumOfDigests(t *testing.T) {
 	for _, s := range []string{"", "sha256", "sha256:", "sha256:" + hex64[1:], "sha256:" + hex64[1:] + "g", "sha512:" + hex128} {
 		if sum, ok := names.SHA256Sum(digest.Digest(s)); ok || sum != [32]byte{} {
-			t.Errorf("%q: %x", s, sum)
+			t.Errorf("SHA256Sum(%q): got ok = true or the sum %x, want false and zeros", s, sum)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestIsDigestTag(t *testing.T) {
 		"sha256-" + hex64[:32] + ".x": false,
 	} {
 		if got := names.IsDigestTag(tag); got != want {
-			t.Errorf("%q: %v", tag, got)
+			t.Errorf("IsDigestTag(%q) = %v, want the opposite", tag, got)
 		}
 	}
 }

@@ -65,7 +65,7 @@ func openCached(dir int, name string, resolve uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// control calls the function do with the file descriptor of f, and keeps f open meanwhile.
+// control calls the function do with the file descriptor of f, and keeps f open until do returns.
 func control(f *os.File, do func(fd int) error) error {
 	conn, err := f.SyscallConn()
 	if err != nil {

@@ -84,7 +84,7 @@ func TestReadFileUpToLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if data, err := plainfile.Read(name, 5); err != nil || string(data) != "12345" {
-		t.Errorf("%q, %v", data, err)
+		t.Errorf("Read of a file as long as the limit: got %q and the error %v, want 12345 and none", data, err)
 	}
 	if _, err := plainfile.Read(name, 4); !errors.Is(err, plainfile.ErrTooLong) || !strings.Contains(err.Error(), name) {
 		t.Errorf("Read of a file one byte too long: got %v, want ErrTooLong", err)

@@ -2,8 +2,8 @@
 // normal form: arm64/v8 becomes arm64, and arm becomes arm/v7. It also replaces other spellings,
 // such as aarch64, x86_64, armhf, i386 and macos.
 //
-// The package uses github.com/containerd/platforms, as containerd does on a node. So both choose
-// the same image from an index.
+// The package uses github.com/containerd/platforms, as containerd does on a node. So layoutproxy
+// and containerd choose the same image from an index.
 package platform
 
 import (

@@ -31,7 +31,7 @@ const (
 	Conflict Kind = "conflict"
 	// IllegalName is a name that no registry can serve.
 	IllegalName Kind = "illegal-name"
-	// Limited content exceeds a limit of layoutproxy or of the system.
+	// Limited means that a rule or limit prevents something: for example, a compressed archive is not read.
 	Limited Kind = "limited"
 )
 
@@ -50,8 +50,8 @@ type Problem struct {
 	// 0003". If Suspects is set, at least one of them is missing or damaged, most likely the first.
 	Chunks   []string `json:"chunks"`
 	Suspects bool     `json:"-"`
-	// Repository is the name of the repository below the first root. For content in a registry, it
-	// is the name in that registry.
+	// Repository is the name under which the repository is served, with the first root. For content
+	// in a registry, it is the name in that registry.
 	Repository string `json:"repository"`
 	// Tags contains the known tags that lead to the content, sorted. Do not change it, because
 	// problems share it. MoreTags is the number of tags that a report omits.
@@ -218,8 +218,8 @@ func (p Problem) reasonWithChunk() string {
 // which is the error of looking up the content.
 type Error struct{ Problem Problem }
 
-// Error returns a message with the name of the archive. It omits the directory, because clients of
-// a server read the message.
+// Error returns a message. If the problem has an Entry, the message names the archive, but not its
+// directory, because clients of a server read the message.
 func (e *Error) Error() string {
 	p := e.Problem
 	if p.Entry == "" {

@@ -84,15 +84,15 @@ func TestEqualProblems(t *testing.T) {
 	}
 }
 
-// The error for clients names the archive without its directory, and says what to do.
+// The error for clients names the archive of an entry without its directory, and says what to do.
 func TestErrorForClients(t *testing.T) {
 	unknown := errors.New("blob unknown")
 	err := &problem.Error{Problem: problem.Problem{Kind: problem.Damaged, Path: "/srv/a.tar", Entry: "app/blobs", Chunks: []string{"chunk 0001"}, Digest: digest, Reason: "other bytes", Err: unknown}}
 	if want := "blob unknown: " + digest + ": a.tar: other bytes: copy chunk 0001 again"; err.Error() != want || !errors.Is(err, unknown) {
-		t.Errorf("%v", err)
+		t.Errorf("error with an entry: got %v, want one with the archive and the chunk, which wraps Err", err)
 	}
 	err.Problem.Entry = ""
 	if want := "blob unknown: " + digest + ": other bytes"; err.Error() != want {
-		t.Errorf("%v", err)
+		t.Errorf("error without an entry: got %v, want one without an archive and a chunk", err)
 	}
 }

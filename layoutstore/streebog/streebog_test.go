@@ -106,7 +106,7 @@ func TestWriteAfterSumAndReset(t *testing.T) {
 		t.Errorf("sum after a reset: got %x, want %x", got, want)
 	}
 	if h.BlockSize() != streebog.BlockSize {
-		t.Errorf("block size %d", h.BlockSize())
+		t.Errorf("BlockSize() = %d, want the constant BlockSize", h.BlockSize())
 	}
 }
 

@@ -355,9 +355,9 @@ func TestVerifyEntriesAcrossChunks(t *testing.T) {
 	}
 }
 
-// If the chain of headers breaks, the last entry before the break is refused if its content is wrong, or if a
-// chunk ends inside it and its content cannot be proven. The chunks that end after this entry are suspects. So
-// are those that end inside it, unless its content is proven.
+// If the chain of headers breaks, the last entry before the break is refused if its content is wrong, or if
+// its content cannot be proven and a chunk ends inside it. The chunks that end after this entry are suspects.
+// So are those that end inside it, unless its content is proven.
 func TestLastEntryBeforeHeadersBreakOff(t *testing.T) {
 	const size, before = 3000, 1024
 	body := int64(before + 512 + size)
@@ -436,8 +436,8 @@ func TestChunkSetEndsEarly(t *testing.T) {
 	}
 }
 
-// Two empty blocks are the end of an archive, with two exceptions. Either a chunk ends between the last
-// entry and them, and data follows them; or a chunk ends inside the last entry, and its content is wrong.
+// Two empty blocks are the end of an archive, with two exceptions. Either data follows them, and a chunk that
+// ends before them may be cut short. Or a chunk ends inside the last entry, and its content is wrong.
 func TestEndOfChunkSet(t *testing.T) {
 	const size = 3000
 	next := int64(1024 + 512 + 3072)

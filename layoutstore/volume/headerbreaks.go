@@ -33,8 +33,8 @@ type scannedEntry struct {
 	isTruncated bool
 }
 
-// recordEntry records the entry that was read last, and verifies it if it is small and spans several chunks: if
-// a cut removes exactly as many bytes as one or more entries take, the chain of headers does not break.
+// recordEntry records the entry that was read last, and verifies it if it is small and spans several chunks.
+// A cut that removes exactly as many bytes as one or more entries take does not break the chain of headers.
 func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 	s.last = m
 	if s.seams == nil || m.end < 0 {

@@ -43,8 +43,8 @@ func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, err
 	return none, context.Cause(ctx)
 }
 
-// Flight makes a call in at most one goroutine at a time. All callers that need its result
-// meanwhile share the call. The zero value is ready to use.
+// Flight makes a call in at most one goroutine at a time. All callers that come during this call
+// share its result. The zero value is ready to use.
 type Flight[T any] struct {
 	mu   sync.Mutex
 	call *call[T] // nil if no call is running

@@ -19,7 +19,7 @@ func endedContext() context.Context {
 
 func TestForReturnsWhenContextEnds(t *testing.T) {
 	if v, err := wait.For(t.Context(), func() (int, error) { return 1, errEnough }, nil); v != 1 || !errors.Is(err, errEnough) {
-		t.Errorf("%d, %v", v, err)
+		t.Errorf("For with a call that returns at once: got %d and the error %v, want the results of the call", v, err)
 	}
 	release, late := make(chan struct{}), make(chan int)
 	v, err := wait.For(endedContext(), func() (int, error) { <-release; return 2, nil }, func(v int) { late <- v })
@@ -28,7 +28,7 @@ func TestForReturnsWhenContextEnds(t *testing.T) {
 	}
 	close(release)
 	if v := <-late; v != 2 {
-		t.Errorf("late: %d", v)
+		t.Errorf("late was called with %d, want 2", v)
 	}
 }
 
@@ -90,6 +90,6 @@ func TestFlightAfterCancelledCall(t *testing.T) {
 	}
 	close(release)
 	if v, err := f.Do(t.Context(), func(context.Context) (string, error) { return "new", nil }); v != "new" || err != nil {
-		t.Errorf("%q, %v", v, err)
+		t.Errorf("Do after the first call has returned: got %q and the error %v, want new and none", v, err)
 	}
 }

@@ -44,7 +44,7 @@ type Watcher struct {
 	again   chan time.Time // has capacity 1, and contains the time at which the earliest requested signal is due
 
 	// changing is locked while directories are added, which may hang if their disk hangs. mu is not
-	// locked meanwhile, so that no other call waits for the disk.
+	// locked while they are added, so that no other method waits for the disk.
 	changing sync.Mutex
 	watched  map[string]fs.FileInfo // the state of each directory when the watch began
 
@@ -187,15 +187,15 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// Failure returns why some directories are not watched. It returns nil if all are. Changes in an
-// unwatched directory are noticed at the next tick.
+// Failure returns why some existing directories are not watched. It returns nil if all of them are.
+// Changes in an unwatched directory are noticed at the next tick.
 func (w *Watcher) Failure() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.failure
 }
 
-// counts reports whether an event concerns a watched path.
+// counts reports whether an event concerns a watched path, and is more than a change of attributes.
 func (w *Watcher) counts(e fsnotify.Event) bool {
 	if e.Op == fsnotify.Chmod {
 		return false
@@ -216,7 +216,7 @@ func (w *Watcher) queue() (events chan fsnotify.Event, failures chan error) {
 	return w.fs.Events, w.fs.Errors
 }
 
-// Run gives signals until the context ends. Then it stops watching.
+// Run gives signals until the context ends. Then it stops watching, and returns nil.
 func (w *Watcher) Run(ctx context.Context) error {
 	defer w.close()
 	var tick <-chan time.Time
