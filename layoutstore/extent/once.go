@@ -97,8 +97,8 @@ func (r *once) drop(pos int64) {
 	}
 }
 
-// dropFirst drops the first window of cold. In the same call, it again drops the windows just
-// before it, because the system drops a large page only if all of it is dropped at once.
+// dropFirst drops the first window of cold. In the same system call, it again drops the windows just before
+// that window, because the system drops a large page only if all of the page is dropped at once.
 func (r *once) dropFirst() {
 	w := r.cold[0]
 	if w.off != r.dropped.off+r.dropped.len {

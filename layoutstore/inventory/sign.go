@@ -138,7 +138,7 @@ type Refusal string
 // These are the reasons for refusing a signature.
 const (
 	Unsigned Refusal = "unsigned"  // the inventory or the signature is missing
-	OtherKey Refusal = "other-key" // the inventory was signed with a different key
+	OtherKey Refusal = "other-key" // the inventory was signed with a different key, or names no key and may be altered
 	Altered  Refusal = "altered"   // the inventory was changed after it was signed
 )
 

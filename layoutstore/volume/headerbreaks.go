@@ -91,7 +91,7 @@ func (s *scan) checkLastEntry(ctx context.Context, until int64) (indexRange, err
 	return indexRange{inside.from, behind.to}, nil
 }
 
-// refuseEntry refuses the entry m, and all other entries whose content is at the same offset.
+// refuseEntry refuses the entry m and all hard links to it, whose content is at the same offset.
 func (s *scan) refuseEntry(m scannedEntry, kind problem.Kind, reason string, again []string) {
 	if s.refused == nil {
 		s.refused = map[int64]problem.Problem{}

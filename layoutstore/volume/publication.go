@@ -64,8 +64,8 @@ const publicationFormat = 1
 // needs less.
 const maxPublication = 512 << 20
 
-// UnfinishedError means that a publication was interrupted and that files of the new state are
-// missing. So readers see neither the old nor the new state.
+// UnfinishedError means that a publication was interrupted, and that its journal is malformed or
+// files of the new state are missing. So readers see neither the old nor the new state.
 type UnfinishedError struct {
 	Dir    string
 	Reason string
@@ -182,7 +182,7 @@ type view struct {
 }
 
 // viewOf decides which files a reader sees in a directory. It fails with *UnfinishedError if new
-// files are missing. Other errors come from reading the journal.
+// files are missing or the journal is malformed. Other errors come from the file system.
 func viewOf(root *os.Root) (*view, error) {
 	p, _, err := readPublication(root)
 	if p == nil || err != nil {
@@ -207,7 +207,7 @@ func viewOf(root *os.Root) (*view, error) {
 
 func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 	staged := path.Join(p.Staged, f.Name)
-	for _, at := range []string{staged, f.Name} { // checked in this order, because the file may be moved meanwhile
+	for _, at := range []string{staged, f.Name} { // in this order, because the file may be moved between the checks
 		info, err := root.Stat(filepath.FromSlash(at))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

@@ -16,8 +16,8 @@ type SetFile struct {
 	Info fs.FileInfo
 }
 
-// Files returns the file of the archive, or its chunks before the first missing one. It omits files
-// that only look like a part of the archive.
+// Files returns the file of the archive, or its chunks before the first missing one. For an archive
+// in a bucket, it returns none.
 func (s Set) Files() []SetFile {
 	var all []SetFile
 	for _, e := range s.files {
