@@ -54,7 +54,7 @@ func TestReportOfALostChunk(t *testing.T) {
 				wantServed(t, opened, have, readableWithout(places, have, starts[i], never))
 				says, named := fmt.Sprintf("chunk %04d is missing", i), fmt.Sprintf("chunk %04d", i)
 				if i == 1 && len(chunks) == 2 { // chunk 0000 does not show how many chunks there were
-					says, named = "the set ends early, after chunk 0000: chunk 0000 is cut short, or later chunks are missing", "chunk 0000"
+					says, named = "the chunk set ends early, after chunk 0000: chunk 0000 is cut short, or later chunks are missing", "chunk 0000"
 				}
 				wantProblem(t, opened, layoutstore.Incomplete, archive, says)
 				wantChunkNamed(t, opened, named)

@@ -413,13 +413,13 @@ func TestChunkSetEndsEarly(t *testing.T) {
 	}{
 		"a chunk is missing": {[]int64{100, 200}, []indexRange{{2, 3}, {5, 5}}, indexRange{0, 1}, []string{"chunk 0002", "chunk 0003"}, ""},
 		"a small last chunk": {[]int64{100, 150}, nil, indexRange{0, -1}, []string{"chunk 0001", behindLast},
-			"the set ends early, after chunk 0001: chunk 0001 is cut short, or later chunks are missing: how; copy chunk 0001 or any later chunks again"},
+			"the chunk set ends early, after chunk 0001: chunk 0001 is cut short, or later chunks are missing: how; copy chunk 0001 or any later chunks again"},
 		"a last chunk as large as the others": {[]int64{100, 200}, nil, indexRange{0, -1}, []string{"chunk 0002", "chunk 0001"},
 			"chunk 0002 is missing, or chunk 0001 is cut short: how"},
 		"a last chunk as large as the others, which are suspects": {[]int64{100, 200, 300}, nil, indexRange{1, 1}, []string{"chunk 0003", "chunk 0001", "chunk 0002"},
 			"chunk 0003 is missing, or chunk 0001 or chunk 0002 is cut short: how"},
 		"an empty last chunk": {[]int64{100, 200, 200}, nil, indexRange{0, -1}, []string{"chunk 0001", "chunk 0002", behindLast},
-			"the set ends early, after chunk 0002: chunk 0001 or chunk 0002 is cut short, or later chunks are missing: how; copy chunk 0001 or chunk 0002 or any later chunks again"},
+			"the chunk set ends early, after chunk 0002: chunk 0001 or chunk 0002 is cut short, or later chunks are missing: how; copy chunk 0001 or chunk 0002 or any later chunks again"},
 	} {
 		s := &scan{size: c.ends[len(c.ends)-1], seams: &seams{ends: c.ends, missing: c.missing, last: len(c.ends) - 1}}
 		p := s.truncatedChunks(c.suspects, "how")

@@ -187,7 +187,7 @@ func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem
 	names := s.suspectNames(short)
 	if x.isSmallest(last) {
 		s.copyAgain = append(names, behindLast)
-		return unreadProblem(problem.Incomplete, s.copyAgain, "the set ends early, after %s: %s, or later chunks are missing: %s; copy %s again",
+		return unreadProblem(problem.Incomplete, s.copyAgain, "the chunk set ends early, after %s: %s, or later chunks are missing: %s; copy %s again",
 			chunkLabel(last), x.cutShort(short), how, strings.Join(s.copyAgain, " or "))
 	}
 	next := chunkLabel(last + 1)

@@ -72,7 +72,7 @@ type UnfinishedError struct {
 }
 
 func (e *UnfinishedError) Error() string {
-	return fmt.Sprintf("a pull into it was interrupted while it replaced files (%s): run the same pull again", e.Reason)
+	return fmt.Sprintf("a pull into this directory was interrupted while it replaced files (%s): run the same pull again", e.Reason)
 }
 
 // StagedDir returns the name of the nth directory for staged files.
