@@ -121,11 +121,8 @@ func (s *Daemon) start() (err error) {
 	if s.follower, err = newFollower(s.log, s.flags); err != nil {
 		return err
 	}
-	published := func(ctx context.Context) {
-		s.live.rescan(ctx)
-		s.follower.push()
-	}
-	if s.drop, err = newDropDirectory(s.log, s.flags, metrics, s.guardDrop, published); err != nil {
+	s.live.onChange = s.follower.push
+	if s.drop, err = newDropDirectory(s.log, s.flags, metrics, s.guardDrop, s.live.rescan); err != nil {
 		return err
 	}
 	if s.prunes, err = newPruner(s.log, s.flags, metrics, s.live.rescan); err != nil {

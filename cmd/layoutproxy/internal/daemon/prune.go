@@ -201,7 +201,8 @@ func (p *pruner) record(state string, plan prune.Plan, detail string) {
 	if state != "waiting" {
 		p.results[state]++
 	}
-	if state == "removed" || state == "pruned" {
+	// With a grace period, a prune frees nothing yet. Its bytes count when they are removed.
+	if state == "removed" || state == "pruned" && plan.Grace == "0s" {
 		p.bytes += plan.Remove.Bytes
 	}
 }

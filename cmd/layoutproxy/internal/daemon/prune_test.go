@@ -238,8 +238,8 @@ func TestDailyPrunes(t *testing.T) {
 				values[name] = m.Counter.GetValue()
 			}
 		}
-		if values["layoutproxy_prunes_total pruned"] != 1 || values["layoutproxy_prunes_total nothing"] != 2 || values["layoutproxy_prunes_total failed"] == 0 || values["layoutproxy_pruned_bytes_total"] == 0 {
-			t.Errorf("metrics are %v, want 1 prune pruned, 2 nothing, some failed, and some pruned bytes", values)
+		if values["layoutproxy_prunes_total pruned"] != 1 || values["layoutproxy_prunes_total nothing"] != 2 || values["layoutproxy_prunes_total failed"] == 0 || values["layoutproxy_pruned_bytes_total"] != float64(p.status()[1].Bytes) {
+			t.Errorf("metrics are %v, want 1 prune pruned, 2 nothing, some failed, and the %d bytes that were removed after the grace period", values, p.status()[1].Bytes)
 		}
 		cancel()
 		layouttest.Try(t, <-ended)

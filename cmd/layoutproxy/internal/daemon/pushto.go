@@ -14,7 +14,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -28,14 +30,14 @@ const (
 // follower pushes a store to a registry after each change of the store (--push-to). Requests of
 // clients never wait for it.
 type follower struct {
-	log      *zap.Logger
-	store    string
-	cacheDir string
-	to       client.Reference
-	client   *client.Client
-	jobs     int
-	key      *inventory.VerifyKey
-	changed  trigger // set when something may have to be pushed
+	log     *zap.Logger
+	store   string
+	tree    settings.Tree // cache directory and object store
+	to      client.Reference
+	client  *client.Client
+	jobs    int
+	key     *inventory.VerifyKey
+	changed trigger // set when something may have to be pushed
 
 	mu      sync.Mutex
 	status  drop.Status
@@ -57,14 +59,16 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{log: log, store: flags.Store.Dir, cacheDir: flags.CacheDir, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, key: flags.VerifyKey, changed: make(trigger, 1)}
+	tree := settings.Tree{CacheDir: flags.CacheDir, S3: flags.S3}
+	tree.S3.WriteIndex = false // a push writes nothing into its sources
+	f := &follower{log: log, store: flags.Store.Dir, tree: tree, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, key: flags.VerifyKey, changed: make(trigger, 1)}
 	f.status.Name = p.PushTo
 	f.push() // An earlier process may not have pushed everything.
 	return f, nil
 }
 
-// push starts a push in the background. If one is already running, it schedules another to start
-// when that one ends.
+// push starts a push in the background, unless the current generation of the store is already
+// pushed. If a push is already running, push schedules another to start when that one ends.
 func (f *follower) push() {
 	if f != nil {
 		f.changed.set()
@@ -92,6 +96,7 @@ func (f *follower) run(ctx context.Context) error {
 	}
 	defer f.client.Close()
 	var again <-chan time.Time
+	var pushed string // revision that was pushed last
 	for pause := time.Duration(0); ; {
 		select {
 		case <-f.changed:
@@ -99,13 +104,17 @@ func (f *follower) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		now := f.revision(ctx)
+		if now != "" && now == pushed {
+			continue
+		}
 		f.setState("pushing", "")
 		err := f.once(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if again = nil; err == nil {
-			pause = 0
+			pause, pushed = 0, now
 			f.setState("pushed", "")
 			continue
 		}
@@ -117,13 +126,40 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
+// revision identifies what a push would send: a generation of the store, under the names that
+// --no-edition-split determines. It is empty if the generation cannot be read.
+func (f *follower) revision(ctx context.Context) string {
+	generation, err := f.generation(ctx)
+	if err != nil {
+		return ""
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return fmt.Sprintf("%d, unsplit: %t", generation, f.unsplit)
+}
+
+// generation reads the number of the store's current generation. It fails with
+// [journal.ErrNotStore] before the first import.
+func (f *follower) generation(ctx context.Context) (uint64, error) {
+	if !bucket.IsPlace(f.store) {
+		now, err := journal.ReadState(f.store)
+		return now.Generation, err
+	}
+	at, err := settings.ParsePlace(f.store)
+	if err != nil {
+		return 0, err
+	}
+	now, err := journal.ReadPointer(ctx, f.tree.S3.Buckets()(at))
+	return now.Generation, err
+}
+
 // once pushes everything that the registry does not have yet. If part of the store is damaged, it
 // pushes the rest and returns an error.
 func (f *follower) once(ctx context.Context) error {
 	f.mu.Lock()
 	selection := push.Selection{NoEditionSplit: f.unsplit}
 	f.mu.Unlock()
-	_, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection, VerifyKey: f.key}, settings.Tree{CacheDir: f.cacheDir}, []string{f.store}, f.to)
+	_, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection, VerifyKey: f.key}, f.tree, []string{f.store}, f.to)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type liveTree struct {
 	tree        *layoutstore.Tree
 	watcher     *watch.Watcher
 	changed     trigger       // Set when a new generation has to be checked.
+	onChange    func()        // Called after each change of the tree. It must not wait.
 	checkedUpTo atomic.Uint64 // Number of the generation that was checked last.
 
 	patience time.Duration // How long a caller waits for the problems.
@@ -40,7 +41,7 @@ type liveTree struct {
 }
 
 func newLiveTree(log *zap.Logger, tree *layoutstore.Tree, sources []string, rescan time.Duration) *liveTree {
-	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(trigger, 1), patience: checkWait, served: tree.Snapshot().RepositoryCount()}
+	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(trigger, 1), onChange: func() {}, patience: checkWait, served: tree.Snapshot().RepositoryCount()}
 	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: l.rescan})
 	return l
 }
@@ -145,6 +146,7 @@ func (l *liveTree) logChange(ctx context.Context, change layoutstore.Change) {
 	}
 	l.logNewProblems(ctx)
 	l.changed.set()
+	l.onChange()
 }
 
 // trigger is a channel with a buffer of 1. Setting it makes a job run.
