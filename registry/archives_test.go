@@ -257,8 +257,8 @@ func newHollow(t *testing.T, chunk int64) *hollow {
 	return h
 }
 
-// rest reads a download of the large blob to its end, where err is io.EOF. n includes the 1000 bytes that
-// start read. A byte that is not zero is an error, because the blob in the old archive has only zeros.
+// rest reads a download of the large blob until it ends; if it is complete, err is io.EOF. n includes the 1000
+// bytes that start read. A byte other than zero is an error: the blob in the old archive has only zeros.
 func rest(t *testing.T, body io.Reader) (n int, err error) {
 	t.Helper()
 	buf := make([]byte, 1<<20)

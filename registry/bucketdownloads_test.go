@@ -36,8 +36,8 @@ func onLayer(layer digest.Digest, fault buckettest.Fault) func(buckettest.Reques
 
 // If the object of a blob is replaced during a download, the client gets the old bytes or a
 // download that ends early, never bytes of both objects. Later requests cause a rescan and get the
-// new bytes, although they request the old digest: clients check digests. A replaced file is served
-// in the same way.
+// new bytes, although they request the old digest. This is safe, because clients check digests. A
+// replaced file is served in the same way.
 func TestObjectChangesDuringDownload(t *testing.T) {
 	t.Parallel()
 	content, other := bytes.Repeat([]byte("old "), layerSize/4), bytes.Repeat([]byte("new "), layerSize/4)

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
-// A token is accepted only if it is signed with a key from the set. Whatever keys the set has, the
-// registry refuses requests without a token, unsigned tokens, and tokens of another token server.
+// A token is accepted only if it is signed with a key from the set. Whatever the file contains, the registry
+// refuses requests without a token, unsigned tokens, and tokens of a server whose key is not in the set.
 func FuzzKeySet(f *testing.F) {
 	dir := f.TempDir()
 	server, stranger := tokentest.New(f), tokentest.New(f)

@@ -137,7 +137,7 @@ type tokenServer struct {
 	url string
 	// exchange is the status of answers to POST requests. 200 means that the other fields decide.
 	exchange int
-	// refusal is the status of answers that exchange does not decide. 0 means that they contain a token.
+	// refusal is the status of answers that neither exchange nor elsewhere decides. 0 means 200.
 	refusal int
 	// empty is how many of the next answers contain no token.
 	empty int
@@ -233,7 +233,7 @@ func TestMissingTokens(t *testing.T) {
 		s = newTokenServer(t, http.StatusOK)
 		s.refusal = status
 		if _, err := s.fetch(t, Credential{Username: "ann", Source: "a file"}); err == nil || !strings.Contains(err.Error(), `rejects user "ann" from a file`) || errors.Is(err, ErrOtherHost) {
-			t.Errorf("if the token server answers %d, the error is %v, want one that says that the server rejects user ann", status, err)
+			t.Errorf("if the token server answers %d, the error is %v, want one that says that the server rejects user ann from a file, and not ErrOtherHost", status, err)
 		}
 		first := newTokenServer(t, http.StatusOK)
 		first.elsewhere = s.url

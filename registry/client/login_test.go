@@ -99,7 +99,7 @@ func TestTokenServerRefusals(t *testing.T) {
 	_, err = dial(t, r, private, func(o *client.Options) { o.Credential = wrong }).Tags(t.Context(), "x")
 	e := failure(t, err, client.ErrUnauthorized)
 	if e.Side != client.SideToken || strings.Contains(e.Error(), "wrong-password") || !strings.Contains(e.Error(), `user "user"`) {
-		t.Errorf("the error is %+v, want the side token, and the user but not the password in its text", e)
+		t.Errorf("the error is %v with the side %s, want the side token, and the user but not the password in its text", e, e.Side)
 	}
 }
 

@@ -219,7 +219,7 @@ func TestReferrersByAPI(t *testing.T) {
 	}
 }
 
-// The client retries temporary failures, but of the 4xx responses only 408 and 429 (not a quota's 429).
+// The client retries temporary failures. Of the 4xx responses, it retries 408, and 429 unless Retry-After is too long.
 func TestRetries(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -287,7 +287,7 @@ func TestUnreachableRegistry(t *testing.T) {
 	c := dial(t, r, func(o *client.Options) { o.Retrying = func(error, time.Duration) { asked++ } })
 	e := failure(t, c.Ping(t.Context()), client.ErrUnreachable)
 	if e.Side != client.SideNetwork || asked > 0 {
-		t.Errorf("got the error %+v after %d retries, want the side network and no retry, because the address may be wrong", e, asked)
+		t.Errorf("got the error %v with the side %s after %d retries, want the side network and no retry, because the address may be wrong", e, e.Side, asked)
 	}
 	if strings.Contains(e.Error(), "http://") {
 		t.Errorf("the error contains a URL, want none, because it may contain a secret: %v", e)

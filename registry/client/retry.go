@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxAway is how long a call keeps trying to connect, counted from its first failure to connect.
-	// maxAwayPause limits the pauses between these tries. reportAway is how often failures are reported.
+	// maxAway is how long a call keeps trying to connect, counted from the first failure in a row. maxAwayPause
+	// limits the pauses between these tries. reportAway is the shortest time between two reports of failures.
 	maxAway      = 2 * time.Minute
 	maxAwayPause = 5 * time.Second
 	reportAway   = 10 * time.Second

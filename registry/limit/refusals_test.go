@@ -51,10 +51,10 @@ func TestNonIPAddresses(t *testing.T) {
 		}
 	}
 	if w := ask(Forwarded(h, nil), "@", "192.0.2.1"); w.Code != http.StatusNoContent {
-		t.Errorf("without an IP address, a request got status %d, want 204", w.Code)
+		t.Errorf("without trusted proxies, a request from a sender without an IP address got status %d, want 204", w.Code)
 	}
 	if w := ask(Forwarded(h, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}), "@", "198.51.100.1"); w.Code != http.StatusNoContent {
-		t.Errorf("without an IP address, a request got status %d, want 204", w.Code)
+		t.Errorf("with a trusted proxy, a request from a sender without an IP address got status %d, want 204", w.Code)
 	}
 }
 

@@ -66,7 +66,7 @@ func get(t testing.TB, p http.Handler, path string, status int) string {
 	w := httptest.NewRecorder()
 	p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	if w.Code != status {
-		t.Fatalf("GET %s got the unexpected status %d: %s", path, w.Code, w.Body)
+		t.Fatalf("GET %s got status %d, want %d: %s", path, w.Code, status, w.Body)
 	}
 	return w.Body.String()
 }
@@ -213,7 +213,7 @@ func TestMethodsAndUnknownPages(t *testing.T) {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
 		if w.Code != c.status || w.Code == 405 && w.Header().Get("Allow") != "GET, HEAD" || strings.Contains(w.Body.String(), "<script>") {
-			t.Errorf("%s %s got status %d and the headers %v; want the status in the table, Allow with 405, and no script in the body", c.method, c.path, w.Code, w.Header())
+			t.Errorf("%s %s got status %d and the headers %v; want status %d, with 405 also Allow: GET, HEAD, and no script in the body", c.method, c.path, w.Code, w.Header(), c.status)
 		}
 		if text := http.StatusText(c.status); c.status >= 400 && c.method != "HEAD" && !strings.Contains(w.Body.String(), "<h1>"+text+"</h1>") {
 			t.Errorf("%s %s got a page without the heading %q:\n%s", c.method, c.path, text, w.Body)

@@ -80,6 +80,6 @@ func TestMissingFileThatReadIgnores(t *testing.T) {
 		}
 	}
 	if !errors.Is(failed, os.ErrNotExist) {
-		t.Errorf("Failed was called with the error %v, want os.ErrNotExist", failed)
+		t.Errorf("the last call of Failed got the error %v (nil: no call), want os.ErrNotExist", failed)
 	}
 }

@@ -59,7 +59,7 @@ func (c *collector) Stop(context.Context) error {
 	return nil
 }
 
-// UploadTraces sends spans. After a timeout or a "busy" answer, it retries for at most a minute.
+// UploadTraces sends spans. After a timeout or a status that OTLP calls retryable, it retries for at most a minute.
 func (c *collector) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpans) error {
 	// TracesData has the same encoding as ExportTraceServiceRequest: one field with the same
 	// number and the same type.
