@@ -115,8 +115,12 @@ func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 				t.Errorf("after Remove, the file differs from the hand-written one (-want +got):\n%s", diff)
 			}
 			remove(t, dir, "registry.example", "absent")
-			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 {
-				t.Errorf("after Remove, the file has the mode %v (error %v), want 0640 as before", info.Mode(), err)
+			info, err := os.Stat(file)
+			if err != nil {
+				t.Fatalf("after Remove, the file cannot be examined: %v", err)
+			}
+			if info.Mode().Perm() != 0o640 {
+				t.Errorf("after Remove, the file has the mode %v, want 0640 as before", info.Mode())
 			}
 		})
 	}
