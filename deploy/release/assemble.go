@@ -66,7 +66,7 @@ func assemble(o options) error {
 }
 
 // readRelease reads which version goreleaser has built. It fails without SOURCE_DATE_EPOCH. Except for a
-// snapshot, it also fails without a section in CHANGELOG.md, or without a key unless o.unsigned is set.
+// snapshot, it also fails without the version's section in CHANGELOG.md, or without a key unless o.unsigned is set.
 func readRelease(o options) (r release, err error) {
 	if err := readJSON(filepath.Join(o.dist, "metadata.json"), &r); err != nil {
 		return r, err

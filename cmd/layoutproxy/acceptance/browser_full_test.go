@@ -26,7 +26,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// browser is a tab of Debian's Chromium. It records requests and console messages.
+// browser is a tab of Debian's Chromium. It records requests and what the browser logs.
 type browser struct {
 	t   *testing.T
 	ctx context.Context
@@ -39,7 +39,7 @@ type browser struct {
 	bytes    float64     // number of bytes received
 }
 
-// newBrowser opens a tab. The test fails if the page uses another host, or if the browser logs a problem.
+// newBrowser opens a tab. The test fails if the page uses another host, or if the browser logs anything but a 404.
 func newBrowser(t *testing.T, origin string) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],

@@ -75,7 +75,7 @@ const (
 )
 
 // config returns the text of config.toml. A key of settings is PLUGIN, or PLUGIN".TABLE (with this
-// quotation mark). The value is TOML text for the plugin or the table, and replaces config's own text.
+// quotation mark). The value is TOML text for the plugin or the table, and replaces config's own text for it.
 func (c *containerd) config(settings map[string]string) string {
 	version, cri := 2, "io.containerd.grpc.v1.cri"
 	if c.major >= 2 {

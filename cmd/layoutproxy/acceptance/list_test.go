@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// layoutproxy list, on which other tests rely, prints exactly the discovery tags and the tags in index.json.
+// layoutproxy list, on which other tests rely, prints exactly these tags: discovery tags, and tags in index.json files.
 func TestListMatchesIndexes(t *testing.T) {
 	want := []string{
 		"deckhouse/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",

@@ -77,7 +77,7 @@ func TestQueriesUseExistingMetrics(t *testing.T) {
 	}
 }
 
-// expressions returns the text of the rules without the names of groups, summaries and descriptions.
+// expressions returns the text of the rules without summaries, descriptions and the names of groups.
 func expressions(rules string) string {
 	return regexp.MustCompile(`(?m)^.*(name|summary|description): .*$`).ReplaceAllString(rules, "")
 }

@@ -87,7 +87,7 @@ func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
 		"a": {IfAbsent: true}, "a ": {IfMatch: "00000000000000000000000000000000"}, "absent": {IfMatch: one.ETag},
 	} {
 		if _, err := put(strings.TrimSpace(name), "two", options); !errors.Is(err, bucket.ErrChanged) {
-			t.Errorf("conditional Put of %q: got error %v, want ErrChanged", name, err)
+			t.Errorf("Put of %q with %+v: got error %v, want ErrChanged", strings.TrimSpace(name), options, err)
 		}
 	}
 	two, err := put("a", "second", bucket.PutOptions{IfMatch: one.ETag})
@@ -127,7 +127,7 @@ func (v versity) checkLists(t *testing.T) {
 		return nil
 	}))
 	if count != n {
-		t.Errorf("the bucket lists %d objects, want one for each file", count)
+		t.Errorf("the bucket lists %d objects, want %d, one for each file", count, n)
 	}
 }
 

@@ -61,7 +61,7 @@ func TestOrasDiscoversReferrers(t *testing.T) {
 			t.Fatalf("cannot parse what oras discover printed: %v: %s", err, out)
 		}
 		if found.Digest != i.digest || len(found.Referrers) != test.want {
-			t.Fatalf("oras discover with the artifact type %q found a wrong image or a wrong number of referrers: %s", test.filter, out)
+			t.Fatalf("oras discover with the artifact type %q: want the image %s with %d referrers, got %s", test.filter, i.digest, test.want, out)
 		}
 		for _, d := range found.Referrers {
 			if d.Digest != sbom || d.ArtifactType != refers.ArtifactType {

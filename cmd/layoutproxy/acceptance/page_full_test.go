@@ -66,7 +66,7 @@ func TestFirstVisitOfThePage(t *testing.T) {
 	b.publish("image", 1280, 800)
 	b.scripts(false)
 	b.open("/")
-	b.scripts(true) // because has evaluates JavaScript
+	b.scripts(true) // for the function has, which evaluates JavaScript
 	has("without JavaScript")
 	t.Logf("the first visit loads %.0f bytes", loaded)
 }

@@ -139,7 +139,7 @@ type answer struct {
 	InMemory  bool
 }
 
-// answers returns the answers of floor and nginx, by path. They are for the tree if archive is "".
+// answers returns the answers of floor and nginx, by path. The blob is in archive, or in the tree if archive is "".
 func (b *performanceBundle) answers(t *testing.T, archive string) map[string]answer {
 	t.Helper()
 	dir := b.dirs["tree"]

@@ -93,7 +93,7 @@ func TestBuildahPullsThroughAMirror(t *testing.T) {
 	}
 	mount := strings.TrimSpace(e.run(t, "mount", container))
 	if name, err := os.ReadFile(filepath.Join(mount, "name")); err != nil || string(name) != "buildah" {
-		t.Errorf("the file name in the container: got %q and error %v, want \"buildah\" and no error", name, err)
+		t.Errorf("the file \"name\" in the container: got %q and error %v, want \"buildah\" and no error", name, err)
 	}
 	e.run(t, "umount", container)
 	e.run(t, "rm", container)

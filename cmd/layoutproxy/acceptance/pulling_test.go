@@ -98,7 +98,7 @@ func (p *patient) get(ctx context.Context, url string) (header http.Header, body
 	}
 }
 
-// rest downloads those bytes of a URL that received does not contain yet, and appends them to it.
+// rest downloads the bytes of a URL that are not in received yet, and appends them to received.
 func (p *patient) rest(ctx context.Context, url string, received *bytes.Buffer) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -68,7 +68,7 @@ func sample(t *testing.T) []image {
 	for line := range strings.Lines(run(t, program, "list", dir)) {
 		fields := strings.Split(strings.TrimRight(line, "\n"), "\t")
 		if len(fields) != 4 {
-			t.Fatalf("layoutproxy list printed the line %q, want 4 fields between tabs", line)
+			t.Fatalf("layoutproxy list printed the line %q, want 4 fields separated by tabs", line)
 		}
 		if fields[1] == "-" {
 			continue // this line shows a manifest without a tag

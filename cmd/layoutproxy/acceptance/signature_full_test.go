@@ -11,7 +11,7 @@ import (
 )
 
 // openssl and cosign accept layoutproxy's signatures, and layoutproxy accepts signatures by
-// openssl. The test tries Ed25519 and ECDSA keys, and needs no network.
+// openssl. The test tries Ed25519 and ECDSA keys. It needs the network only to build cosign.
 func TestSignaturesWorkWithOtherTools(t *testing.T) {
 	openssl := packaged(t, "openssl")
 	c := signer{filepath.Join(installed(t, cosign, "cmd/cosign"), "cosign"), t.TempDir()}

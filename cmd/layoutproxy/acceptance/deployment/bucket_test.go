@@ -89,7 +89,7 @@ func TestBucketCredentialsComeFromSecret(t *testing.T) {
 		}
 	}
 	if len(keys) != 2 || keys["AWS_ACCESS_KEY_ID"] != "AWS_ACCESS_KEY_ID" || keys["AWS_SECRET_ACCESS_KEY"] != "AWS_SECRET_ACCESS_KEY" {
-		t.Errorf("got the variables and keys %v from the secret, want AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the keys of the same name", keys)
+		t.Errorf("got the variables and keys %v from the secret, want only AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, from the keys of the same name", keys)
 	}
 	if n := len(template.Spec.Containers[0].Env); n != 3 {
 		t.Errorf("got %d environment variables, want 3: two credentials and GOMEMLIMIT", n)
