@@ -220,8 +220,12 @@ func TestTreeBlobsArePlacedLast(t *testing.T) {
 		t.Error("the pull never reached the point \"fetched all\", want it reached once")
 	}
 	for name := range contents(t, o.Dir) {
-		if info, err := os.Stat(filepath.Join(o.Dir, name)); err != nil || info.Mode().Perm()&0o444 != 0o444 {
-			t.Errorf("mode of %s = %v, error %v; want a mode that lets every user read the file", name, info.Mode(), err)
+		info, err := os.Stat(filepath.Join(o.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm()&0o444 != 0o444 {
+			t.Errorf("mode of %s = %v; want a mode that lets every user read the file", name, info.Mode())
 		}
 	}
 }

@@ -109,8 +109,10 @@ func TestCreateCommitAndDiscard(t *testing.T) {
 	_, err = f.Write([]byte("tail"))
 	layouttest.Try(t, err)
 	layouttest.Try(t, f.Commit())
-	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("Stat after Commit: got mode %v and error %v, want mode 0600", info.Mode(), err)
+	info, err := os.Stat(name)
+	layouttest.Try(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("Stat after Commit: got mode %v, want 0600", info.Mode())
 	}
 	f, err = durable.Create(name, 0o644)
 	layouttest.Try(t, err)

@@ -155,8 +155,11 @@ func checkDeb(t *testing.T, name string) {
 	t.Helper()
 	root := t.TempDir()
 	command(t, root, "dpkg-deb", "-x", name, ".")
-	if got := command(t, root, "dpkg-deb", "-f", name, "Package", "Architecture", "Version"); !strings.Contains(got, "Package: layoutproxy\nArchitecture: amd64\n") && !strings.Contains(got, "Architecture: amd64") {
-		t.Errorf("the deb package has these fields, want Architecture: amd64 among them:\n%s", got)
+	fields := command(t, root, "dpkg-deb", "-f", name)
+	for _, want := range []string{"Package: layoutproxy\n", "Architecture: amd64\n", "Version: 0."} {
+		if !strings.Contains("\n"+fields, "\n"+want) {
+			t.Errorf("the deb package has these fields, want %q among them:\n%s", want, fields)
+		}
 	}
 	if got := command(t, root, "dpkg-deb", "-I", name, "conffiles"); got != "/etc/layoutproxy/config.yaml\n" {
 		t.Errorf("the deb package has these configuration files, want only /etc/layoutproxy/config.yaml:\n%s", got)

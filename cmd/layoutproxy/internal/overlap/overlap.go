@@ -146,7 +146,7 @@ func overlapHint(e *Error) string {
 	switch roles := []Role{e.a.Role, e.b.Role}; {
 	case e.kind == "same" && slices.Contains(roles, Store) && slices.Contains(roles, Source):
 		hint = "remove that source: layoutproxy serves the store anyway"
-	case slices.Contains(roles, Bundle):
+	case e.kind != "same" && slices.Contains(roles, Bundle):
 		hint = "move the bundle out of the store, or the store out of the bundle; what was imported into the store is served anyway"
 	}
 	return hint

@@ -33,7 +33,7 @@ type S3 struct {
 // AddFlags adds the flags that all commands with sources or a store have.
 func (o *S3) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Endpoint, "s3-endpoint", "", "`URL` of the object store for names that begin with s3://, such as https://s3.example.com; empty means Amazon S3")
-	f.StringVar(&o.Region, "s3-region", "", "`region` of the bucket; empty means $AWS_REGION, or us-east-1")
+	f.StringVar(&o.Region, "s3-region", "", "`region` of the bucket; empty means $AWS_REGION, $AWS_DEFAULT_REGION or us-east-1")
 	f.BoolVar(&o.PathStyle, "s3-path-style", false, "put the bucket in the path of URLs, not in the host name, even at Amazon and other large clouds")
 	f.StringVar(&o.CAFile, "s3-ca-file", "", "PEM `file` with certificates to trust for the object store, in addition to those of the system")
 }
