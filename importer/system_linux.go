@@ -29,8 +29,8 @@ func owned(info fs.FileInfo) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// noLinks reports whether err means that a hard link is impossible: the file system has none, the file
-// has too many, or the link would be on another file system.
+// noLinks reports whether err means that a hard link is impossible: the file system has none, the system
+// forbids it, the file has too many, or the link would be on another file system.
 func noLinks(err error) bool {
 	return slices.ContainsFunc([]error{syscall.EPERM, syscall.ENOTSUP, syscall.ENOSYS, syscall.EMLINK, syscall.EXDEV},
 		func(e error) bool { return errors.Is(err, e) })

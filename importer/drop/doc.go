@@ -5,6 +5,6 @@
 // but damaged bundles are moved to failed/.
 //
 // Of an imported bundle, only files that the import has read, and that have not changed since, are moved or
-// removed. Files to be moved, or that cannot be moved, are recorded in the store (.layoutproxy/dropped.json).
-// Otherwise, if the process is killed, the remaining files would look like another bundle.
+// removed. Files to be moved or removed, and bundles with files that stay, are recorded in the store
+// (.layoutproxy/dropped.json). Otherwise, after a crash, the remaining files would look like another bundle.
 package drop

@@ -114,7 +114,7 @@ func TestDropImportsArchive(t *testing.T) {
 		t.Errorf("the status is %+v, published %d times, want generation 1, published once", s, d.published)
 	}
 	if d.has("module-one.tar") || !d.has("done/module-one.tar") || !d.has("done/module-one.tar.gostsum") {
-		t.Error("the imported archive and its checksum file are not both in done/, want them moved there")
+		t.Error("the imported archive or its checksum file was not moved to done/, want both moved there")
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), importertest.MustContent(t, archive))
 	// A second bundle with the same name does not replace the first one in done/.
@@ -279,7 +279,7 @@ func TestDropMovesDamagedBundleToFailed(t *testing.T) {
 	d.scan(time.Hour)
 	d.wantStatus("module-one.tar", "failed", "modules/one")
 	if d.has("module-one.tar") || !d.has("failed/module-one.tar") || d.published > 0 {
-		t.Error("the damaged archive was published or is not in failed/, want it moved there and not published")
+		t.Error("the damaged archive was published or was not moved to failed/, want it moved there and not published")
 	}
 	data, err := os.ReadFile(filepath.Join(d.dir, "failed/module-one.tar.reason.json"))
 	if err != nil {

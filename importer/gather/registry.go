@@ -259,7 +259,7 @@ func (r *remote) addManifests(path, name string, graph *closure.Graph) {
 	}
 }
 
-// addBlobs adds each blob of a graph to the inventory, after a HEAD request. It skips blobs requested before.
+// addBlobs adds the existing blobs of a graph to the inventory. It requests each blob only once, with HEAD.
 func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)

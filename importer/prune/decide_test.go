@@ -230,7 +230,7 @@ func TestUnsupersededVersionsAreKept(t *testing.T) {
 	}
 	// No rule of this policy keeps the newest version, but it is kept, as no version supersedes it.
 	if got := decided(t, f, prune.Policy{Keep: []string{"app:v1.0.0"}}); got["app:+v1.0.0"].Rule != prune.KeptGlob || got["app:+v1.2.0"].Rule != prune.NotSuperseded || got["app:v1.1.0"].Rule != prune.Superseded || got["index:+v0.9.0"].Rule != prune.NoRule {
-		t.Errorf("decisions = %v; want app:v1.0.0, app:v1.2.0 and index:v0.9.0 kept, and app:v1.1.0 removed", got)
+		t.Errorf("decisions = %v; want app:v1.0.0 kept by --keep, app:v1.2.0 as not superseded and index:v0.9.0 without a rule, and app:v1.1.0 superseded", got)
 	}
 }
 
@@ -259,7 +259,7 @@ func TestKeepBundleKeepsListedImages(t *testing.T) {
 	p := prune.Policy{KeepBundles: []string{"june.json"}, Bundles: []prune.Bundle{{Name: "june.json", Images: map[string]map[digest.Digest]bool{"app": {digestOf("one"): true}}}}}
 	got := decided(t, f, p)
 	if got["app:+v1.0.0"].String() != "--keep-bundle june.json" || got["app:v1.1.0"].Rule != prune.Superseded || got["app:+v1.2.0"].Rule != prune.NotSuperseded || got["other:+v1.0.0"].Rule != prune.NoRule {
-		t.Errorf("decisions = %v; want app:v1.0.0, app:v1.2.0 and other:v1.0.0 kept, and app:v1.1.0 removed", got)
+		t.Errorf("decisions = %v; want app:v1.0.0 kept by --keep-bundle, app:v1.2.0 as not superseded and other:v1.0.0 without a rule, and app:v1.1.0 superseded", got)
 	}
 }
 
@@ -274,7 +274,7 @@ func TestPolicyCheckReportsErrors(t *testing.T) {
 		{prune.Policy{KeepNewest: 1}, nil}, {prune.Policy{Deployed: "v1.70.1", KeepPrevious: 1}, nil}, {prune.Policy{Keep: []string{"**:v1.*"}}, nil},
 	} {
 		if err := c.p.Check(); !errors.Is(err, c.want) {
-			t.Errorf("Check of the policy %+v = %v, want the error that the test lists", c.p, err)
+			t.Errorf("Check of the policy %+v = %v, want %v", c.p, err, c.want)
 		}
 	}
 }

@@ -24,8 +24,8 @@ import (
 )
 
 // repack stages the rewritten archives, and adds them to the journal. Readers ignore them until store.json
-// lists them. They keep the generations of the old archives. So if several volumes have a tag, the same
-// volume wins as before. If an old archive has no generation, the new one gets that of the prune.
+// lists them. A rewritten archive keeps the generation of the old one. So if several volumes have a tag, the
+// same volume wins as before. If the old archive has no generation, the new one gets that of the prune.
 func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 	for _, a := range w.plan.Remove.Archives {
 		if a.Rewritten == "" {

@@ -133,7 +133,7 @@ func (p *publication) place() error {
 	return p.store.syncDirs(dirs)
 }
 
-// undo moves the blobs in p.placed back to staging, and removes the directories in p.made. If undo stops half
+// undo moves the files in p.placed back to staging, and removes the directories in p.made. If undo stops half
 // way, the next [Open] completes the publication with the staged blobs. undo syncs its changes to disk.
 // Otherwise, a power cut could reverse these changes after the journal is removed.
 func (p *publication) undo() error {

@@ -17,7 +17,7 @@
 //     missing in the source, [IncompleteError] lists all of it. With Options.AllowIncomplete, a
 //     pull publishes all complete images and lists the rest.
 //   - An incomplete image is never published.
-//   - Only a 404 means missing: 401, 429 and 5xx for planned content end the pull.
+//   - Only a 404 means missing: 401, 403, 429 and 5xx for planned content end the pull.
 //   - After any interruption, the next pull resumes, and fetches no finished blob again. It
 //     also reuses the blobs of an older bundle.
 //   - Signatures, attestations and SBOMs are pulled with their image. They are found by their

@@ -178,7 +178,7 @@ func interrupted(t *testing.T, o pull.Options, at string, n int) {
 		}
 	})
 	_, err := pull.Run(t.Context(), o, nil)
-	t.Fatalf("the pull ended with error %v, want it stopped at the point", err)
+	t.Fatalf("the pull ended with error %v, want it stopped at the point %q", err, at)
 }
 
 // If the staged files of an interrupted publication are lost, readers refuse the directory, because

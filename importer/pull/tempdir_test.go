@@ -139,7 +139,7 @@ func TestForeignTempDir(t *testing.T) {
 		layouttest.Try(t, os.RemoveAll(made[0]))
 		layouttest.Try(t, put())
 		if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), made[0]) {
-			t.Errorf("%s in place of the working directory: got error %v, want one that names it", what, err)
+			t.Errorf("%s in place of the working directory: got error %v, want one that contains %s", what, err, made[0])
 		}
 		if left := filesBelow(t, victim); len(left) > 0 {
 			t.Errorf("%s in place of the working directory: the pull wrote %q there, want no files", what, left)

@@ -15,8 +15,8 @@ import (
 
 // preflight tries the operations that the push needs, before the push sends content. In one repository
 // per project, it starts an upload, sends two bytes with PATCH, and cancels the upload. If the push needs
-// mounts or the referrers API, preflight tries these, too. A failed PATCH, refused mounts and a missing or
-// refused referrers API become notices. Any other error, such as a refused upload, ends the push.
+// mounts or the referrers API, preflight tries these, too. If PATCH, mounts or the referrers API are missing,
+// refused or failing, it reports a notice. Other errors, such as a refused upload, end the push.
 func (p *pusher) preflight(ctx context.Context, w *work) error {
 	for _, r := range p.deepestRepositories(w) {
 		refused, err := p.Client.ProbeUpload(ctx, r.Name)

@@ -25,8 +25,8 @@ type Options struct {
 	Jobs int
 
 	SkipPreflight bool
-	// CheckBlobs makes the push check that the registry still has the blobs of existing manifests, and
-	// still lists their referrers. It sends what is missing. After an interrupted push, it is always on.
+	// CheckBlobs makes the push check existing manifests: whether the registry still has their blobs, and
+	// lists them as referrers. It sends what is missing. If State has an interrupted push, it is always on.
 	CheckBlobs bool
 	// Progress is called during the push. It may be nil.
 	Progress Progress

@@ -81,7 +81,7 @@ type Build struct {
 	Requirements                           release.Requirements
 }
 
-// isInstallerRead reports whether the installer's lists of images could be read. If not, Declared is incomplete.
+// isInstallerRead reports whether the installer's lists of images could be read. If not, Declared may lack some.
 func (b Build) isInstallerRead() bool {
 	return b.Installer.State == Complete && !slices.ContainsFunc(b.Unreadable, func(u Unreadable) bool {
 		return u.Image.Repository == b.Installer.Repository

@@ -155,7 +155,7 @@ func TestVerdictNamesMissingDeclaredImage(t *testing.T) {
 	}
 	v := judge(t, ready.Scope{}, b.tree.Dir())
 	if !v.Ready || len(v.Versions) != 2 || v.ExpectedDigests != len(b.declared) || named(v) != nil {
-		t.Fatalf("verdict on the complete bundle = %+v, want it ready, with 2 versions and all declared digests", v)
+		t.Fatalf("verdict on the complete bundle = %+v, want it ready, with 2 versions, all declared digests and no reasons", v)
 	}
 	all := os.Getenv("LAYOUTPROXY_TEST_ALL") != ""
 	for i, lost := range b.declared {

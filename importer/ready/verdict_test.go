@@ -318,7 +318,7 @@ func TestParseModules(t *testing.T) {
 	}
 	for file, want := range map[string]string{"console\nA B": "line 2: ", "x@=v1+stable": `line 1: "x@=v1+stable": a channel is not allowed`, strings.Repeat("a", 1<<20): "too long"} {
 		if _, err := ParseModules([]byte(file)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("ParseModules(%.20q): got error %v, want the one that the test lists", file, err)
+			t.Errorf("ParseModules(%.20q): got error %v, want one that contains %q", file, err, want)
 		}
 	}
 }
@@ -329,7 +329,7 @@ func FuzzModulesFile(f *testing.F) {
 		all, err := ParseModules(file)
 		for name, s := range all {
 			if err != nil || name != s.Name || !release.IsName(name) {
-				t.Fatalf("ParseModules: module %q has the selector %+v, error %v; want a valid name and no error", name, s, err)
+				t.Fatalf("ParseModules: module %q has the selector %+v, error %v; want a valid name, the same in the selector, and no error", name, s, err)
 			}
 		}
 	})
@@ -355,7 +355,7 @@ func TestReasonText(t *testing.T) {
 	}
 	for tag, want := range map[string]bool{"v1.0.0": true, "v0.9.0": false, "stable": false, "": false} {
 		if fits(c, tag) != want {
-			t.Errorf("%q satisfies >=1.0.0: got %v, want the opposite", tag, !want)
+			t.Errorf("%q satisfies >=1.0.0: got %v, want %v", tag, !want, want)
 		}
 	}
 }

@@ -48,8 +48,8 @@ func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 }
 
 // piece returns where the content of an archive's file is stored: in a file with this name and size
-// or, if the archive was split into other chunks, at off in the joined chunks. It returns nil if the content is
-// missing. total is the size of the archive.
+// or, if the archive was joined or split into other chunks, at off in joined, which is the whole archive. It
+// returns nil if the content is missing. total is the size of the archive.
 func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int64) extent.List {
 	if file := b.files.find(f.Name); file != nil && file.Size() == f.Size {
 		return file

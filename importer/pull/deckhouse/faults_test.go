@@ -122,7 +122,7 @@ func TestFailedRequestsOfEachComponent(t *testing.T) {
 				var failed *client.Error
 				var incomplete *pull.IncompleteError
 				if !errors.As(err, &failed) || errors.As(err, &incomplete) || failed.Status != status {
-					t.Errorf("got error %v, want the *client.Error of the failed request, and no *IncompleteError", err)
+					t.Errorf("got error %v, want a *client.Error with status %d, and no *IncompleteError", err, status)
 				}
 				pulltest.NothingPublished(t, o.Dir)
 			})

@@ -69,7 +69,7 @@ func packageVersions() (lines string) {
 	return lines
 }
 
-// only selects what change adds. It does not exclude package versions and the d8 program.
+// only selects what change adds and, if the source has them, package versions and the d8 program.
 func only(change func(*deckhouse.Selection)) deckhouse.Selection {
 	s := deckhouse.Selection{NoPlatform: true, NoSecurityDB: true, NoModules: true, NoPackages: true, NoInstaller: true}
 	change(&s)
