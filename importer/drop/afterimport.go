@@ -36,16 +36,6 @@ func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) 
 	return d.endItem(ctx, it, changed, err)
 }
 
-// keepUnread keeps a published bundle in the drop directory, because reading the files that its import did
-// not need has failed.
-func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duration {
-	if ctx.Err() != nil {
-		return 0
-	}
-	d.setState(it, "published", "")
-	return d.endItem(ctx, it, d.changedSince(ctx, it), err)
-}
-
 // setAside moves a complete but damaged bundle to failed/ and writes the reason beside it.
 func (d *Drop) setAside(ctx context.Context, it *item, incomplete *importer.IncompleteError) time.Duration {
 	if d.changedSince(ctx, it) {

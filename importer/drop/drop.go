@@ -279,8 +279,8 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 	if report.Changed {
 		d.options.Published(ctx)
 	}
-	if err := report.ReadAll(ctx); err != nil {
-		return d.keepUnread(ctx, it, err)
+	if report.ReadAll(ctx) != nil {
+		return 0 // ctx has ended: the bundle stays, and the next process imports it again
 	}
 	return d.clearImported(ctx, it, report.Opened)
 }

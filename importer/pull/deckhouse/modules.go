@@ -145,9 +145,9 @@ func (m *familyMember) plan(ctx context.Context) error {
 	}
 	if len(versions) == 0 {
 		if len(m.want.Ranges) == 0 {
-			m.shown.Note("not pulled: it has no release channel, and no version is requested")
+			m.shown.Note("not pulled: it has no release channel that could be read, and no version is requested")
 		} else {
-			m.shown.Note("not pulled: it has no release channel, and no version matches " + m.want.String())
+			m.shown.Note("not pulled: it has no release channel that could be read, and no version matches " + m.want.String())
 			p.draft.AddProblem(part(member), m.shown.Name, m.repository, "", "no version matches "+m.want.String())
 		}
 		return nil

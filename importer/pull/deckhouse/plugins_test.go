@@ -48,8 +48,11 @@ func TestPluginsOfModules(t *testing.T) {
 		t.Error(diff)
 	}
 	i := slices.IndexFunc(report.Components, func(c *pull.Component) bool { return c.Name == "plugin tool" })
-	if i < 0 || !cmp.Equal(report.Components[i].Versions, []string{"v1.0.0", "v2.0.0"}) || !slices.Contains(report.Components[i].Notes, "v2.0.0: for module console v1.1.0") {
-		t.Errorf("components = %+v, want the plugin tool with v1.0.0, v2.0.0 and the reason for v2.0.0", report.Components)
+	if i < 0 {
+		t.Fatal("the report has no component \"plugin tool\", want one")
+	}
+	if c := report.Components[i]; !cmp.Equal(c.Versions, []string{"v1.0.0", "v2.0.0"}) || !slices.Contains(c.Notes, "v2.0.0: for module console v1.1.0") {
+		t.Errorf("got the component %+v, want v1.0.0, v2.0.0 and the reason for v2.0.0", *c)
 	}
 	for name, change := range map[string]func(*pull.Options){
 		"refused": func(*pull.Options) {
