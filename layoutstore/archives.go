@@ -205,7 +205,7 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeSt
 }
 
 // unreadable returns the state of an archive that cannot be read. If its files were neither written nor
-// replaced since the last scan, the layouts that this scan found are still served.
+// replaced since the last scan, the layouts that the last scan found are still served.
 func (s *source) unreadable(h, prev *volumeState, cause error) (*volumeState, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
 		h.moved = true

@@ -10,9 +10,9 @@
 // served is a [Problem], and everything else is served. All sizes and the digests of manifests are
 // checked before content is returned; digests of blobs are not.
 //
-// Of a layout, a first scan reads only the index.json. The children of image indexes, the referrers and the
-// sizes of blobs are in the manifests. layoutstore reads all manifests of a repository at the first
-// request that needs such data, or earlier in [Snapshot.Check].
+// Of a layout, a first scan reads only the index.json and, in a store in a bucket, the list of blobs. The
+// children of image indexes, the referrers and the sizes of blobs are in the manifests. layoutstore reads all
+// manifests of a repository at the first request that needs such data, or earlier in [Snapshot.Check].
 //
 // The files follow the steps. scan*.go read the sources and parse their indexes;
 // merge*.go merge the layouts, elect roots, name repositories and report conflicts;

@@ -32,7 +32,7 @@ func (l Layout) Where() (path, entry string) {
 }
 
 // WhereBlob returns the place of a blob of the layout, for messages, even if the blob is missing. file is
-// a file, an archive, or a place in a bucket. In an archive, entry is the name of the blob's entry.
+// a file, an archive, or a place in a bucket. In an archive or a store in a bucket, entry is the blob's path.
 func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
 	at := l.indexed.where().blob(d)
 	return at.path, at.entry

@@ -35,7 +35,7 @@ func (s *source) readState() (publicationState, error) {
 }
 
 // scan scans the source. If something was published during the scan, it scans again. The error is the
-// context's, or one for which [IsExhausted] is true. Only a first scan returns errors about the source.
+// context's, one for which [IsExhausted] is true or, at the first scan, one about the source.
 func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 	if s.bucket != nil {
 		return s.scanBucket(ctx, now)

@@ -63,8 +63,8 @@ type Options struct {
 	// This includes each file of a tree, and all files of an archive with layouts. Several goroutines
 	// may call it at once. It may be nil.
 	Opened func(fs.FileInfo)
-	// Unread is called for each chunk after the end of its archive, and for all files of an archive
-	// without an end, except for zeros as padding. Such files may be left over. Unread may be nil.
+	// Unread is called for each chunk after the end of an archive with layouts, or for all its files if it has
+	// no end, except for zeros as padding. Such files may be left over. Unread needs Opened, and may be nil.
 	Unread func(fs.FileInfo)
 	// Store is the path of the source that is a store. In a bucket, its place may be empty before the
 	// first import. For any other source in a bucket, [Open] fails if the place is empty.

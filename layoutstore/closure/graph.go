@@ -22,8 +22,8 @@ type Graph struct {
 
 // Manifest is a manifest or an index in a graph.
 type Manifest struct {
-	// Descriptor contains the size of the content or, if the content could not be read, the first
-	// size that a descriptor states.
+	// Descriptor contains the size of the content or, if the content could not be read or verified,
+	// the first size that a descriptor states.
 	Descriptor
 	// Claims contains the sizes in bytes that descriptors state, each once.
 	Claims []int64
@@ -31,7 +31,7 @@ type Manifest struct {
 	Tags []string
 	// Top means that an index.json refers to the manifest.
 	Top bool
-	// Refs is empty if the content could not be read or is not a manifest.
+	// Refs is empty if the content could not be read or verified, or is not a manifest.
 	Refs    Refs
 	Parents []*Manifest
 	// Unavailable is the reason why the manifest cannot be used, or nil if the manifest is intact.

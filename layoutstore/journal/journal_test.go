@@ -42,7 +42,7 @@ func TestReadJournal(t *testing.T) {
 	layouttest.Try(t, err)
 	got := readBack(t, j)
 	if j.Generation != 5 || len(got) != 2 || !bytes.Equal(got[0].Old, old) || !bytes.Equal(got[0].New, fresh) || got[1].Old != nil {
-		t.Errorf("got the indexes %+v, want generation 5 and two indexes with their old and new content", got)
+		t.Errorf("got generation %d and the indexes %+v; want generation 5, and two indexes, the second without old content", j.Generation, got)
 	}
 	layouttest.Try(t, os.Remove(filepath.Join(dir, journal.File)))
 	if j, err := journal.Read(dir); j != nil || err != nil {

@@ -46,8 +46,8 @@ type Set struct {
 func (s Set) Identity() string { return s.identity }
 
 // Written returns a string that is equal for two scans if no file was replaced or written between
-// them. It depends on sizes, modification times and, where there are any, inodes or ETags. Unlike
-// [Set.Identity], it ignores the mode, the owner and the links of a file.
+// them. It depends on sizes, modification times and, where there are any, inodes. In a bucket, ETags replace
+// the modification times. Unlike [Set.Identity], it ignores the mode, the owner and the links of a file.
 func (s Set) Written() string { return s.written }
 
 // Path returns the path of the archive. For a chunk set, it is the path that the joined archive would have.

@@ -437,7 +437,7 @@ func TestChunkSetEndsEarly(t *testing.T) {
 }
 
 // Two empty blocks are the end of an archive, with two exceptions. Either data follows them, and a chunk that
-// ends before them may be cut short. Or a chunk ends inside the last entry, and its content is wrong.
+// ends before them may be cut short. Or a chunk ends inside the last entry, whose content is wrong.
 func TestEndOfChunkSet(t *testing.T) {
 	const size = 3000
 	next := int64(1024 + 512 + 3072)

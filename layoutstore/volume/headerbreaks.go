@@ -34,7 +34,7 @@ type scannedEntry struct {
 }
 
 // recordEntry records the entry that was read last, and verifies it if it is small and spans several chunks.
-// A cut that removes exactly as many bytes as one or more entries take does not break the chain of headers.
+// Only its content shows a cut of exactly the size of one or more entries: the chain of headers does not break.
 func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 	s.last = m
 	if s.seams == nil || m.end < 0 {

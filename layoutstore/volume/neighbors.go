@@ -28,7 +28,7 @@ func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Pro
 	if i > 0 {
 		from = l.blobs[i-1].headerAt() + 1
 	}
-	// The range includes the neighbors' headers: a cut from inside one header to inside the next leaves one.
+	// The range includes both neighbors' headers: a cut from inside one to inside the other leaves one header.
 	r := a.set.seams.between(from, after.off)
 	if r.isEmpty() || r.to-r.from >= maxNamed { // many chunks mean that the blobs are in a different order
 		return p, false

@@ -52,8 +52,8 @@ func (o *object) Open(ctx context.Context) (*os.File, error) {
 }
 
 // OpenRange implements extent.Ranged. If the bucket lists no ETags, the object must have the size and the
-// modification time from the list. The blobs of a store are opened without a list, by their key and size.
-// They are never replaced, so only their size is compared.
+// modification time from the list. For a blob of a store, o has only the key and the size. Such a blob is
+// never replaced, so only its size is compared.
 func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, now, err := o.reader.Get(ctx, o.Key, off, n, o.ETag)
 	switch {

@@ -105,7 +105,7 @@ func refused(t *testing.T, dir, reason string) {
 	t.Helper()
 	var unfinished *volume.UnfinishedError
 	if _, err := volume.FindArchives(dir); !errors.As(err, &unfinished) || !strings.Contains(err.Error(), reason) {
-		t.Errorf("FindArchives: got %v, want an UnfinishedError with the reason", err)
+		t.Errorf("FindArchives: got %v, want an UnfinishedError that contains %q", err, reason)
 	}
 	if err := volume.CheckPublication(dir); !errors.As(err, &unfinished) {
 		t.Errorf("CheckPublication: got %v, want an UnfinishedError", err)

@@ -8,7 +8,7 @@
 // [OpenDir] opens a tree, and [OpenObjects] a place in a bucket. [FindArchives] finds the archives and chunk
 // sets in a directory. [OpenArchive] only reads the headers of an archive, or takes its index from a [Cache].
 // If several entries have the same name, the last one counts. [Archive.Problem] explains why an archive is
-// incomplete. All intact entries before the first header that is missing are served nevertheless.
+// incomplete. The entries before the first missing header are still served, unless the scan refuses them.
 //
 // All implementations pass the tests in package volumetest. No volume opens a file outside of its
 // source: it opens files through [os.Root], and refuses all links in archives except hard links to
@@ -35,8 +35,8 @@ type Volume interface {
 	// Layouts scans for layouts. It fails only if ctx ends, or with an error for which IsExhausted
 	// is true. A file that cannot be read is a problem in the listing.
 	Layouts(ctx context.Context) (Listing, error)
-	// Locate locates a blob in a layout. If the blob is missing, the error wraps fs.ErrNotExist. If
-	// it is known which chunk to copy again, the error is a *problem.Error that names this chunk.
+	// Locate locates a blob in a layout. If the blob is missing, the error wraps fs.ErrNotExist. If it is
+	// known which chunk to copy again, the error is a *problem.Error that names it and wraps fs.ErrNotExist.
 	// If ctx ends, Locate returns the cause of ctx, which does not mean that the blob is missing.
 	// Other errors come from the file system or the bucket.
 	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
