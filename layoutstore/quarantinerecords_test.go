@@ -110,8 +110,11 @@ func TestLongestRecord(t *testing.T) {
 		}
 		// The reader would truncate a longer file, and so read a different record.
 		info, err := os.Stat(filepath.Join(dir, v.name()))
-		if err != nil || readable && info.Size() != maxRecord || !readable && info.Size() != 0 {
-			t.Errorf("file of the record: got %v bytes and the error %v, want the maximum, or 0 if the record is too long", info.Size(), err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if readable && info.Size() != maxRecord || !readable && info.Size() != 0 {
+			t.Errorf("file of the record: got %v bytes, want the maximum, or 0 if the record is too long", info.Size())
 		}
 	}
 }

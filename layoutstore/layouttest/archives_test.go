@@ -303,8 +303,9 @@ func TestTarWritesValidArchive(t *testing.T) {
 	}
 	places := layouttest.Places(t, archive)
 	info, err := f.Stat()
-	if err != nil || len(places) != len(want) || places[len(places)-1].End+1024 != info.Size() {
-		t.Errorf("got the places %v in an archive of %d bytes and the error %v, want one per entry, up to the end of the archive", places, info.Size(), err)
+	layouttest.Try(t, err)
+	if len(places) != len(want) || places[len(places)-1].End+1024 != info.Size() {
+		t.Errorf("got the places %v in an archive of %d bytes, want one per entry, up to the end of the archive", places, info.Size())
 	}
 	for i, p := range places[1:] {
 		if p.Header != places[i].End || p.Body <= p.Header {

@@ -25,8 +25,8 @@ func unreadable(kind problem.Kind, name string, err error) problem.Problem {
 	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err, Transient: IsTransient(err)}
 }
 
-// IsExhausted reports whether err means that open files or memory have run out for the moment, or that
-// a bucket cannot be reached. Such an error does not mean that the content is damaged or missing.
+// IsExhausted reports whether err means that open files or memory have run out for the moment, that a file
+// has a lease, or that a bucket cannot be reached. So the content need not be damaged or missing.
 func IsExhausted(err error) bool {
 	return errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) ||
 		errors.Is(err, syscall.EAGAIN) // another program has a lease on the file and will release it soon

@@ -128,8 +128,14 @@ func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*pr
 		return unreadProblem(problem.Damaged, s.copyAgain, "%[1]s is damaged: %[2]s; copy %[1]s again", chunkLabel(chunk), where), nil
 	}
 	s.copyAgain = s.suspectNames(suspects)
-	return unreadProblem(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy %s again, and %s if that does not help",
-		s.seams.cutShort(suspects), chunkLabel(chunk), where, strings.Join(s.copyAgain, " or "), chunkLabel(chunk)), nil
+	causes, again, label := s.seams.cutShort(suspects), strings.Join(s.copyAgain, " or "), chunkLabel(chunk)
+	if !slices.Contains(s.copyAgain, label) {
+		causes += ", or " + label + " is damaged"
+		again += " again, and " + label + " if that does not help"
+	} else {
+		again += " again"
+	}
+	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: %s; copy %s", causes, where, again), nil
 }
 
 // suspectNames returns the names of the chunks to copy again, with the most likely one first.

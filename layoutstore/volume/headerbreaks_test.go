@@ -137,6 +137,13 @@ func TestEntryBeforeMissingHeader(t *testing.T) {
 		if got.Kind != want.Kind || got.Chunk() != want.Chunk() || !strings.HasPrefix(got.Reason, want.Reason) {
 			t.Errorf("cut at offset %d: got the problem %+v, want one like %+v", at, got, want)
 		}
+		advice := "; copy chunk 0001 again"
+		if want.Kind == problem.Incomplete {
+			advice = "; copy chunk 0000 again, and chunk 0001 if that does not help"
+		}
+		if !strings.HasSuffix(got.Reason, advice) {
+			t.Errorf("cut at offset %d: got the reason %q, want it to end with %q", at, got.Reason, advice)
+		}
 		wantLocated(t, a, before)
 		wantLocated(t, a, last)
 		for _, chunk := range chunks {
