@@ -147,7 +147,7 @@ func (m *familyMember) plan(ctx context.Context) error {
 		if len(m.want.Ranges) == 0 {
 			m.shown.Note("not pulled: it has no release channel that could be read, and no version is requested")
 		} else {
-			m.shown.Note("not pulled: it has no release channel that could be read, and no version matches " + m.want.String())
+			m.shown.Note("not pulled: it has no release channel that could be read, and no version matches %s", m.want)
 			p.draft.AddProblem(part(member), m.shown.Name, m.repository, "", "no version matches "+m.want.String())
 		}
 		return nil
