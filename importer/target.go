@@ -25,7 +25,7 @@ type target interface {
 	pruned() []journal.Pruned
 }
 
-// directory is a store in a directory. The store is locked.
+// directory is a store in a directory. This process holds the lock of the store.
 type directory struct {
 	store   *publish.Store
 	options Options

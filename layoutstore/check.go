@@ -126,8 +126,8 @@ func (r *Repository) problemsOfContent() []Problem {
 	return r.problems
 }
 
-// noteRefusal marks the repository as suspect if err is a *ProblemError about content without a
-// known problem, and ctx has not ended. The next refresh then replaces the repository.
+// noteRefusal marks the repository as suspect if err is a *ProblemError about a digest for which the
+// repository has no problem, and ctx has not ended. The next refresh then builds a new Repository.
 func (r *Repository) noteRefusal(ctx context.Context, err error) {
 	if err == nil || r.suspect.Load() {
 		return

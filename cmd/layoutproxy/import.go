@@ -162,7 +162,7 @@ func printReport(w io.Writer, r importer.Report) error {
 		}
 	}
 	for _, copied := range r.Copied {
-		if _, err := fmt.Fprintf(w, "copied, but the original was not removed: %s: %s\n", copied.File, copied.Reason); err != nil {
+		if _, err := fmt.Fprintf(w, "copied instead of moved, so the original remains: %s: %s\n", copied.File, copied.Reason); err != nil {
 			return err
 		}
 	}

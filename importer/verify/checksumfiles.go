@@ -98,8 +98,8 @@ type found struct {
 	where extent.List
 }
 
-// find returns the checksums in checksum files. archives has the same meaning as in findIn. Errors
-// are those of read.
+// find returns the checksums in the directory's checksum files. If archives is not nil, it returns only
+// checksums of these archives and their chunks. Errors are those of read.
 func (b checksumDir) find(ctx context.Context, archives []string) (all []found, err error) {
 	for _, name := range b.files.Names() {
 		if f, ok := formOf(name); ok {

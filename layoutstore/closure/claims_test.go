@@ -15,7 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// A graph lists each blob once, sorted by digest. A blob has one claim per size and manifest.
+// A graph lists each blob once, sorted by digest. A blob has one claim for each pair of a
+// manifest that refers to it and a size.
 func TestBlobsSortedByDigest(t *testing.T) {
 	c := content{}
 	var layers []specs.Descriptor

@@ -125,7 +125,7 @@ func TestVerifiedRefusesWrongSignatures(t *testing.T) {
 			"no inventory": {public, nil, signature, inventory.Unsigned},
 			"no signature": {public, data, nil, inventory.Unsigned},
 			"another key":  {other, data, signature, inventory.OtherKey},
-			"another key, which the inventory does not name": {other, plain, plainSignature, inventory.OtherKey},
+			"another key, for an inventory without the name of its key": {other, plain, plainSignature, inventory.OtherKey},
 			"altered":                            {public, changed, signature, inventory.Altered},
 			"emptied":                            {public, []byte{}, signature, inventory.Altered},
 			"an empty signature":                 {public, data, []byte{}, inventory.Altered},

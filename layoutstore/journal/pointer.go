@@ -34,8 +34,8 @@ type Pointer struct {
 	// Object is the key of the [Generation].
 	Object string `json:"object"`
 	// Epoch is the number of sweeps so far. A sweep increases it before it deletes anything. It deletes only
-	// blobs of earlier epochs to which the current generation does not refer, and writers never rely on such
-	// blobs. So even a slow sweep never deletes a blob of a later generation.
+	// blobs that were uploaded in earlier epochs and that the current generation does not use. Writers never
+	// reuse such blobs. So even a slow sweep never deletes a blob of a later generation.
 	Epoch uint32 `json:"epoch,omitempty"`
 
 	ETag string `json:"-"` // the ETag of the object from which the pointer was read

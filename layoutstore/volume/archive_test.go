@@ -157,8 +157,8 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 	}
 }
 
-// entriesOf returns what archive/tar reads from the last entry of each name. A hard link counts as
-// the file that its target was when archive/tar read the link.
+// entriesOf returns what archive/tar reads from the last entry of each name. A hard link gets
+// the content that its target had at that point of the archive.
 func entriesOf(data []byte) map[string][]byte {
 	all, regular := map[string][]byte{}, map[string]bool{}
 	for r := tar.NewReader(bytes.NewReader(data)); ; {

@@ -37,7 +37,7 @@ func (d *doctor) logIn(ctx context.Context) Step {
 	return ok("%s with %v is accepted", login.Scheme, login.Credential)
 }
 
-// reportNoLogin returns the step if the registry requires a login and there are no credentials.
+// reportNoLogin returns the result of the login step for a registry that requires a login, without credentials.
 func (d *doctor) reportNoLogin(scheme string) Step {
 	if d.image.repository == "" {
 		return warning(adviceLogin, "the registry asks for a login (%s) and none was given; give an image to check whether pulling it needs the login", scheme)

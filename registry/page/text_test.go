@@ -105,7 +105,7 @@ func TestUpstreamIsHostName(t *testing.T) {
 	} {
 		n := p.node(httptest.NewRequest("GET", "/", nil), Status{Upstream: name})
 		if n.Guessed != guessed || guessed && n.Upstream != unknownUpstream || strings.HasPrefix(n.Hosts, "# regis") {
-			t.Errorf("for the upstream %q, node = %+v; want the placeholder and Guessed only if it is no host name, and no error in Hosts", name, n)
+			t.Errorf("for the upstream %q, node = %+v; want Guessed %t, the placeholder if that is true, and always a hosts.toml without an error", name, n, guessed)
 		}
 	}
 }

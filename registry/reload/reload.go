@@ -23,8 +23,8 @@ type Options[T any] struct {
 	// Files are the files to watch. If one is a link, its target is watched.
 	Files []string
 	Read  func() (T, error)
-	// Changed is called after a change was read. Failed is called when a change cannot be read, but
-	// only once as long as the files do not change again. Both may be nil.
+	// Changed is called after a change was read. Failed is called when a change cannot be read, once
+	// per change. Both may be nil.
 	Changed func()
 	Failed  func(error)
 	Now     func() time.Time

@@ -17,7 +17,7 @@ func TestFirstPageNamesRegistryOfImages(t *testing.T) {
 	s, err := New(t.Context(), Options{Log: zap.NewNop(),
 		Settings: settingsOf(t, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--rescan", "0", "--cache-dir", "", dir)})
 	layouttest.Try(t, err)
-	// A request waits only for pageWait. On a busy machine, the first requests may get no answer in time.
+	// A request waits at most for the time pageWait. On a busy machine, the first requests may get no answer in time.
 	layouttest.Eventually(t, "the page names the registry that the images come from", func() bool { return s.pageStatus(t.Context()).Upstream == "registry.deckhouse.io" })
 	// The second call for a generation needs no storage: it uses the remembered registry.
 	ended, end := context.WithCancel(t.Context())
