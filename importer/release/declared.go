@@ -49,8 +49,10 @@ func ParseRequirements(file []byte) (Requirements, error) {
 	var doc struct {
 		Requirements Requirements `json:"requirements"`
 	}
-	err := parseVersionFile(file, &doc)
-	return doc.Requirements, err
+	if err := parseVersionFile(file, &doc); err != nil {
+		return nil, err // json.Unmarshal may have read some of the requirements
+	}
+	return doc.Requirements, nil
 }
 
 // migratedModules is the name of the requirement that lists modules which are no longer part of the platform,

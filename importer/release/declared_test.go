@@ -66,6 +66,7 @@ func TestParseRequirements(t *testing.T) {
 
 func FuzzRequirements(f *testing.F) {
 	f.Add([]byte(`{"requirements":{"migratedModules":"a, b","k8s":"1.29"}}`))
+	f.Add([]byte(`{"requirements":{"migratedModules":7,"k8s":"1.29"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ParseRequirements(data)
 		if err != nil && r != nil {
