@@ -254,8 +254,8 @@ func TestUnreadableCopyStaysQuarantined(t *testing.T) {
 	}
 	q.unread = map[string]error{"x": errRecordDamaged}
 	q.count.Add(1)
-	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || !strings.Contains(reason, "may be quarantined") || err != nil {
-		t.Errorf("checkCopy with an unreadable record: got reason %q, refused %v, error %v; want a refusal because it may be quarantined", reason, refused, err)
+	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || !strings.Contains(reason, "may be about it") || err != nil {
+		t.Errorf("checkCopy with an unreadable record: got reason %q, refused %v, error %v; want a refusal because the record may be about the blob", reason, refused, err)
 	}
 	at := q.absolute(p.where())
 	q.add(record{at, d, "1", "rotten"})

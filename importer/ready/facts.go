@@ -81,7 +81,7 @@ type Build struct {
 	Requirements                           release.Requirements
 }
 
-// isInstallerRead reports whether the installer's lists of images could be read. If not, Declared may lack some.
+// isInstallerRead reports whether the installer's lists of images could be read. If not, images may be missing in Declared.
 func (b Build) isInstallerRead() bool {
 	return b.Installer.State == Complete && !slices.ContainsFunc(b.Unreadable, func(u Unreadable) bool {
 		return u.Image.Repository == b.Installer.Repository

@@ -128,14 +128,11 @@ func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*pr
 		return unreadProblem(problem.Damaged, s.copyAgain, "%[1]s is damaged: %[2]s; copy %[1]s again", chunkLabel(chunk), where), nil
 	}
 	s.copyAgain = s.suspectNames(suspects)
-	causes, again, label := s.seams.cutShort(suspects), strings.Join(s.copyAgain, " or "), chunkLabel(chunk)
-	if !slices.Contains(s.copyAgain, label) {
-		causes += ", or " + label + " is damaged"
-		again += " again, and " + label + " if that does not help"
-	} else {
-		again += " again"
+	again := strings.Join(s.copyAgain, " or ") + " again"
+	if label := chunkLabel(chunk); !slices.Contains(s.copyAgain, label) {
+		again += ", and " + label + " if that does not help"
 	}
-	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: %s; copy %s", causes, where, again), nil
+	return unreadProblem(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy %s", s.seams.cutShort(suspects), chunkLabel(chunk), where, again), nil
 }
 
 // suspectNames returns the names of the chunks to copy again, with the most likely one first.

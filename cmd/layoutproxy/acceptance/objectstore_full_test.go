@@ -63,7 +63,9 @@ func startVersity(t *testing.T) versity {
 			return v
 		}
 		_ = cmd.Process.Kill()
-		<-ended
+		if err := <-ended; err == nil {
+			t.Error("the killed versitygw ended without an error, want the signal")
+		}
 		if try == 2 {
 			t.Fatalf("versitygw: %v\n%s", err, log)
 		}

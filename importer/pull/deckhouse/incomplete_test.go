@@ -247,7 +247,7 @@ func TestPullWithoutAnyCompleteImage(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// Images in two repositories have the same layer, but one repository lacks the layer's content. A pull
+// Images in two repositories have the same layer, but one repository does not have the layer's content. A pull
 // reports only that repository, even if it reads the other one first.
 func TestLayersMissingInOneRepository(t *testing.T) {
 	s := newSynthetic(t)
