@@ -75,7 +75,7 @@ func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	if s.flags.S3.Redirect {
 		options.Redirect = redirect
 	}
-	api, err := registry.New(s.live.tree, options)
+	api, err := registry.New(s.live, options)
 	if err != nil {
 		return nil, err
 	}

@@ -122,7 +122,11 @@ func (s *Daemon) start() (err error) {
 		return err
 	}
 	s.live.onChange = s.follower.push
-	if s.drop, err = newDropDirectory(s.log, s.flags, metrics, s.guardDrop, s.live.rescan); err != nil {
+	published := func(ctx context.Context) {
+		s.live.rescan(ctx)
+		s.follower.push() // an import may repair the store without a change of the tree
+	}
+	if s.drop, err = newDropDirectory(s.log, s.flags, metrics, s.guardDrop, published); err != nil {
 		return err
 	}
 	if s.prunes, err = newPruner(s.log, s.flags, metrics, s.live.rescan); err != nil {

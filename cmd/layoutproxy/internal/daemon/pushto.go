@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -39,6 +41,10 @@ type follower struct {
 	key     *inventory.VerifyKey
 	changed trigger // set when something may have to be pushed
 
+	// revision and once are readRevision and pushAll; tests replace them.
+	revision func(context.Context) (string, error)
+	once     func(context.Context) error
+
 	mu      sync.Mutex
 	status  drop.Status
 	unsplit bool // value of --no-edition-split
@@ -62,6 +68,7 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	tree := settings.Tree{CacheDir: flags.CacheDir, S3: flags.S3}
 	tree.S3.WriteIndex = false // a push writes nothing into its sources
 	f := &follower{log: log, store: flags.Store.Dir, tree: tree, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, key: flags.VerifyKey, changed: make(trigger, 1)}
+	f.revision, f.once = f.readRevision, f.pushAll
 	f.status.Name = p.PushTo
 	f.push() // An earlier process may not have pushed everything.
 	return f, nil
@@ -96,28 +103,38 @@ func (f *follower) run(ctx context.Context) error {
 	}
 	defer f.client.Close()
 	var again <-chan time.Time
-	var pushed string // revision that was pushed last
+	var pushed, failed string // the last revision that was pushed, and the one whose push failed since
 	for pause := time.Duration(0); ; {
+		due := false
 		select {
 		case <-f.changed:
 		case <-again:
+			due = true
 		case <-ctx.Done():
 			return nil
 		}
-		now := f.revision(ctx)
-		if now != "" && now == pushed {
+		now, err := f.revision(ctx)
+		switch {
+		case err == nil && (now == "" || now == pushed):
+			again, pause, failed = nil, 0, ""
+			f.settle(now)
 			continue
+		case again != nil && !due && now == failed:
+			continue // only another source has changed, and the retry is not due yet
+		case err == nil:
+			pushed = ""
 		}
 		f.setState("pushing", "")
-		err := f.once(ctx)
+		err = f.once(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if again = nil; err == nil {
-			pause, pushed = 0, now
+			pause, pushed, failed = 0, now, ""
 			f.setState("pushed", "")
 			continue
 		}
+		failed = now
 		pause = min(max(firstPushPause, 2*pause), lastPushPause)
 		again = time.After(pause)
 		detail := exit.OneLine(exit.PushError(err))
@@ -126,36 +143,58 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// revision identifies what a push would send: a generation of the store, under the names that
-// --no-edition-split determines. It is empty if the generation cannot be read.
-func (f *follower) revision(ctx context.Context) string {
-	generation, err := f.generation(ctx)
-	if err != nil {
-		return ""
+// settle corrects the state if nothing has to be pushed any more: the store is empty, or its old
+// generation is back.
+func (f *follower) settle(revision string) {
+	f.mu.Lock()
+	old := f.status.State
+	f.mu.Unlock()
+	switch {
+	case revision == "" && old != "":
+		f.setState("", "")
+	case revision != "" && old != "pushed":
+		f.setState("pushed", "")
+	}
+}
+
+// readRevision returns what identifies the content of a push: a generation of the store, under the
+// names that --no-edition-split determines. A store that was removed and filled again has the same
+// numbers. So a revision also contains when the generation was written, or the key of its object.
+// The revision is "" before the first import into a store in a bucket: other objects at its place are
+// neither served nor pushed.
+func (f *follower) readRevision(ctx context.Context) (string, error) {
+	generation, err := f.readGeneration(ctx)
+	if err != nil || generation == "" {
+		return "", err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return fmt.Sprintf("%d, unsplit: %t", generation, f.unsplit)
+	return fmt.Sprintf("%s, unsplit: %t", generation, f.unsplit), nil
 }
 
-// generation reads the number of the store's current generation. It fails with
-// [journal.ErrNotStore] before the first import.
-func (f *follower) generation(ctx context.Context) (uint64, error) {
+func (f *follower) readGeneration(ctx context.Context) (string, error) {
 	if !bucket.IsPlace(f.store) {
+		info, err := os.Stat(filepath.Join(f.store, journal.StateFile))
+		if err != nil {
+			return "", err
+		}
 		now, err := journal.ReadState(f.store)
-		return now.Generation, err
+		return fmt.Sprintf("%d of %d", now.Generation, info.ModTime().UnixNano()), err
 	}
 	at, err := settings.ParsePlace(f.store)
 	if err != nil {
-		return 0, err
+		return "", err
 	}
 	now, err := journal.ReadPointer(ctx, f.tree.S3.Buckets()(at))
-	return now.Generation, err
+	if errors.Is(err, journal.ErrNotStore) {
+		return "", nil
+	}
+	return now.Object, err
 }
 
-// once pushes everything that the registry does not have yet. If part of the store is damaged, it
+// pushAll pushes everything that the registry does not have yet. If part of the store is damaged, it
 // pushes the rest and returns an error.
-func (f *follower) once(ctx context.Context) error {
+func (f *follower) pushAll(ctx context.Context) error {
 	f.mu.Lock()
 	selection := push.Selection{NoEditionSplit: f.unsplit}
 	f.mu.Unlock()
@@ -168,8 +207,9 @@ func (f *follower) once(ctx context.Context) error {
 		return nil
 	}
 	state, err := push.OpenState(settings.StateDir())
-	if err != nil {
-		return err
+	if err != nil { // for example, the root directory of a container is read-only
+		f.log.Warn("the state directory cannot be used: if the server stops during an upload, the upload starts over", zap.Error(err))
+		state = &push.State{}
 	}
 	_, err = push.Run(ctx, push.Options{Plan: plan, Client: f.client, State: state, Jobs: f.jobs, Progress: f, Notice: func(s string) { f.log.Info(s) }})
 	if err != nil {

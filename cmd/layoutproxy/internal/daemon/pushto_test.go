@@ -1,15 +1,26 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
@@ -19,15 +30,18 @@ func TestEachGenerationIsPushedOnce(t *testing.T) {
 	for _, kind := range []string{"directory", "bucket"} {
 		t.Run(kind, func(t *testing.T) {
 			options := importer.Options{Store: filepath.Join(t.TempDir(), "store")}
+			state := t.TempDir()
 			var flags []string
 			if kind == "bucket" {
 				s3 := buckettest.Start(t)
 				options = importer.Options{Store: "s3://" + buckettest.Bucket + "/store", Buckets: s3.Buckets(t)}
 				flags = []string{"--s3-endpoint", s3.URL, "--s3-path-style"}
+				state = filepath.Join(state, "file") // a server pushes even without a directory for its state
+				layouttest.WriteFile(t, state, "")
 				t.Setenv("AWS_ACCESS_KEY_ID", buckettest.AccessKey)
 				t.Setenv("AWS_SECRET_ACCESS_KEY", buckettest.SecretKey)
 			}
-			t.Setenv("XDG_STATE_HOME", t.TempDir())
+			t.Setenv("XDG_STATE_HOME", state)
 			i, err := importer.New(options)
 			layouttest.Try(t, err)
 			imports := func(tag string) {
@@ -43,17 +57,17 @@ func TestEachGenerationIsPushedOnce(t *testing.T) {
 			other := layouttest.New(t, t.TempDir())
 			flags = append(flags, "--rescan", "1h", "--store", options.Store, "--push-to", to.Host+"/mirror", other.Dir())
 			registry, admin := inProcess(t, flags...)
-			client := &http.Client{}
+			client := &http.Client{Timeout: time.Minute}
 			arrives := func(base, tag string) {
 				t.Helper()
 				layouttest.Eventually(t, tag+" at "+base, func() bool {
-					_, _, err := fetch(client, base+"/manifests/"+tag)
-					return err == nil
+					list, _, err := fetch(client, base+"/tags/list")
+					return err == nil && strings.Contains(string(list), `"`+tag+`"`)
 				})
 			}
 			rescan := func() {
 				t.Helper()
-				resp, err := http.Post("http://"+admin+"/rescan", "", nil)
+				resp, err := client.Post("http://"+admin+"/rescan", "", nil)
 				layouttest.Try(t, err)
 				resp.Body.Close()
 			}
@@ -84,5 +98,174 @@ func TestEachGenerationIsPushedOnce(t *testing.T) {
 				t.Errorf("after a change of another source and one import, got the requests HEAD %q, want %q, from one push", heads, want)
 			}
 		})
+	}
+}
+
+// A change starts a push unless the store's content is already pushed, or a retry of a failed push is
+// not due yet.
+func TestChangesThatStartPushes(t *testing.T) {
+	to, err := client.New(client.Options{Registry: "127.0.0.1:1"})
+	layouttest.Try(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var revision string
+		var unreadable, refused error
+		pushes := 0
+		set := func(do func()) {
+			mu.Lock()
+			defer mu.Unlock()
+			do()
+		}
+		f := &follower{log: zap.NewNop(), client: to, changed: make(trigger, 1),
+			revision: func(context.Context) (string, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if unreadable != nil {
+					return "", unreadable
+				}
+				return revision, nil
+			},
+			once: func(context.Context) error {
+				mu.Lock()
+				defer mu.Unlock()
+				pushes++
+				return errors.Join(unreadable, refused)
+			}}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- f.run(ctx) }()
+		expect := func(what string, want int, state string) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			got := ""
+			for _, s := range f.pushes() {
+				got = s.State
+			}
+			if pushes != want || got != state {
+				t.Errorf("%s: got %d pushes and the state %q, want %d and %q", what, pushes, got, want, state)
+			}
+		}
+		change := func() { f.push() }
+
+		set(func() { revision = "1" })
+		change()
+		expect("first generation", 1, "pushed")
+		change()
+		expect("change of another source", 1, "pushed")
+		set(func() { revision, refused = "2", errors.New("refused") })
+		change()
+		expect("refused generation", 2, "failed")
+		change()
+		expect("change of another source before the retry", 2, "failed")
+		time.Sleep(firstPushPause)
+		expect("retry", 3, "failed")
+		set(func() { revision, refused = "3", nil })
+		change()
+		expect("new generation before the next retry", 4, "pushed")
+		time.Sleep(lastPushPause)
+		expect("after a push that succeeded", 4, "pushed")
+		set(func() { unreadable = errors.New("input/output error") })
+		change()
+		expect("unreadable store", 5, "failed")
+		change()
+		expect("change of another source while the store is unreadable", 5, "failed")
+		set(func() { unreadable = nil })
+		time.Sleep(firstPushPause)
+		expect("the pushed generation is readable again", 5, "pushed")
+		set(func() { revision = "" })
+		change()
+		expect("empty store in a bucket", 5, "")
+		set(func() { revision = "3" })
+		change()
+		expect("the pushed generation is back", 5, "pushed")
+		cancel()
+		layouttest.Try(t, <-ended)
+	})
+}
+
+// A store that is removed and filled again has the same number of its generation, but another revision.
+func TestRevisionsOfStores(t *testing.T) {
+	s3 := buckettest.Start(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", buckettest.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", buckettest.SecretKey)
+	dir := filepath.Join(t.TempDir(), "store")
+	inBucket := "s3://" + buckettest.Bucket + "/store"
+	for _, c := range []struct {
+		options importer.Options
+		remove  func()
+		empty   bool // whether a place without a store is an empty store
+	}{
+		{importer.Options{Store: dir}, func() { layouttest.Try(t, os.RemoveAll(dir)) }, false},
+		{importer.Options{Store: inBucket, Buckets: s3.Buckets(t)}, func() {
+			for _, key := range s3.Keys(t, "store/") {
+				s3.Remove(t, key)
+			}
+		}, true},
+	} {
+		f := &follower{store: c.options.Store}
+		f.tree.S3.Endpoint, f.tree.S3.PathStyle = s3.URL, true
+		seen := map[string]string{}
+		for _, what := range []string{"first", "filled again"} {
+			if r, err := f.readRevision(t.Context()); r != "" || (err == nil) != c.empty {
+				t.Errorf("%s without a store: got the revision %q and error %v; want none, and no error: %t", c.options.Store, r, err, c.empty)
+			}
+			tree := layouttest.New(t, t.TempDir())
+			layouttest.Publish(t, tree.Dir(), "app", "v1")
+			i, err := importer.New(c.options)
+			layouttest.Try(t, err)
+			_, err = i.Import(t.Context(), tree.Dir())
+			layouttest.Try(t, err)
+			split, err := f.readRevision(t.Context())
+			layouttest.Try(t, err)
+			f.unsplit = true
+			unsplit, err := f.readRevision(t.Context())
+			layouttest.Try(t, err)
+			f.unsplit = false
+			for _, r := range []string{split, unsplit} {
+				if old, ok := seen[r]; ok {
+					t.Errorf("%s, %s: the revision %q is that of %s, want another", c.options.Store, what, r, old)
+				}
+				seen[r] = what
+			}
+			if same, err := f.readRevision(t.Context()); same != split || err != nil {
+				t.Errorf("%s, unchanged: got the revision %q and error %v, want %q", c.options.Store, same, err, split)
+			}
+			c.remove()
+		}
+	}
+}
+
+// If a scan changes the tree without a caller that follows the change, the next scan makes up for it.
+// Such callers are requests of clients, and those that stop waiting.
+func TestForgottenChangesAreFollowed(t *testing.T) {
+	dir := t.TempDir()
+	layouttest.Publish(t, dir, "app", "v1")
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}})
+	layouttest.Try(t, err)
+	l := newLiveTree(zap.NewNop(), tree, []string{dir}, time.Hour)
+	changes := 0
+	l.onChange = func() { changes++ }
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	for n, scan := range []func() error{
+		func() error { _, err := l.Refresh(t.Context()); return err },
+		func() error {
+			if _, err := l.refresh(stopped); !errors.Is(err, context.Canceled) {
+				t.Errorf("refresh with a context that has ended: got the error %v, want context.Canceled", err)
+			}
+			_, err := tree.Refresh(t.Context())
+			return err
+		},
+	} {
+		layouttest.Publish(t, dir, fmt.Sprint("new", n), "v1")
+		layouttest.Try(t, scan())
+		for range 2 { // the second rescan finds no change
+			l.rescan(t.Context())
+		}
+		if changes != n+1 {
+			t.Errorf("after change %d: onChange was called %d times altogether, want %d", n+1, changes, n+1)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,9 @@ type liveTree struct {
 
 	mu      sync.Mutex
 	sources []string
+	// followed and roots are the generation and the roots of the snapshot that was followed last.
+	followed uint64
+	roots    []string
 	// served is the number of repositories after the last change.
 	served int
 	// failing is whether the sources could not be watched at the last attempt.
@@ -41,7 +45,9 @@ type liveTree struct {
 }
 
 func newLiveTree(log *zap.Logger, tree *layoutstore.Tree, sources []string, rescan time.Duration) *liveTree {
-	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(trigger, 1), onChange: func() {}, patience: checkWait, served: tree.Snapshot().RepositoryCount()}
+	s := tree.Snapshot()
+	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(trigger, 1), onChange: func() {}, patience: checkWait,
+		followed: s.Generation(), roots: s.Roots(), served: s.RepositoryCount()}
 	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: l.rescan})
 	return l
 }
@@ -74,10 +80,23 @@ func (l *liveTree) rescan(ctx context.Context) {
 // refresh scans the sources once, and logs what has changed.
 func (l *liveTree) refresh(ctx context.Context) (layoutstore.Change, error) {
 	change, err := l.tree.Refresh(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		l.follow(ctx, change)
+	case ctx.Err() != nil:
+		l.watcher.Again(rescanAfter) // the scan goes on without this caller, and may change the tree
 	}
 	return change, err
+}
+
+// Snapshot returns the current snapshot of the tree.
+func (l *liveTree) Snapshot() *layoutstore.Snapshot { return l.tree.Snapshot() }
+
+// Refresh scans the sources for a request of the registry. It leaves it to the next scan to follow a
+// change, because the request waits.
+func (l *liveTree) Refresh(ctx context.Context) (layoutstore.Change, error) {
+	defer l.watcher.Again(rescanAfter)
+	return l.tree.Refresh(ctx)
 }
 
 // reconfigure replaces the sources and the other options of the tree.
@@ -93,7 +112,8 @@ func (l *liveTree) reconfigure(ctx context.Context, options layoutstore.Options)
 	return nil
 }
 
-// follow watches the directories that a scan has found, and logs what has changed.
+// follow watches the directories that a scan has found, and logs what has changed. The change may be
+// of an earlier scan, which nobody has followed.
 func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 	if l.watch() {
 		// A directory may have changed after its scan, but before the watch began.
@@ -101,8 +121,16 @@ func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 	} else if change.Again > 0 {
 		l.watcher.Again(change.Again)
 	}
-	if change.Changed {
-		l.logChange(ctx, change)
+	l.mu.Lock()
+	s := l.tree.Snapshot()
+	changed, roots := l.followed != s.Generation(), !slices.Equal(l.roots, s.Roots())
+	l.followed, l.roots = s.Generation(), s.Roots()
+	before := l.served
+	l.served = s.RepositoryCount()
+	l.mu.Unlock()
+	if changed {
+		// If nothing was served before, no repository has changed its name.
+		l.logChange(ctx, s, roots && before > 0)
 	}
 }
 
@@ -132,16 +160,10 @@ func (l *liveTree) watch() bool {
 
 // logChange logs that the tree has changed, logs new problems, and starts the check of the new
 // generation.
-func (l *liveTree) logChange(ctx context.Context, change layoutstore.Change) {
-	s := l.tree.Snapshot()
+func (l *liveTree) logChange(ctx context.Context, s *layoutstore.Snapshot, renamed bool) {
 	l.log.Info("sources changed", zap.Uint64("generation", s.Generation()),
 		zap.Int("repositories", s.RepositoryCount()), zap.Int("tags", s.TagCount()))
-	l.mu.Lock()
-	before := l.served
-	l.served = s.RepositoryCount()
-	l.mu.Unlock()
-	// If nothing was served before, no repository has changed its name.
-	if change.Roots && before > 0 {
+	if renamed {
 		l.log.Warn("the root of the tree has changed, so repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
 	l.logNewProblems(ctx)

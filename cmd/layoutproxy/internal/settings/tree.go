@@ -29,7 +29,7 @@ func (t *Tree) AddFlags(f *pflag.FlagSet) {
 	AddEditionFlag(f, &t.NoEditionSplit)
 	t.S3.AddFlags(f)
 	f.BoolVar(&t.S3.WriteIndex, "s3-write-index", false, "write the index of each archive in a bucket next to the archive; other servers then start faster, because they do not read the headers in the archive")
-	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` where archive indexes are cached, and with serve also the quarantine; empty means nowhere")
+	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` where archive indexes are cached, and with serve also the quarantine and the position of the scrub; empty means nowhere")
 }
 
 // AddNameFlags adds the flags that determine the names of repositories.
