@@ -24,6 +24,7 @@ type liveTree struct {
 	onChange    func()        // Called after each change of the tree. It must not wait.
 	checkedUpTo atomic.Uint64 // Number of the generation that was checked last.
 
+	watching sync.Mutex    // Held while the watched directories change.
 	patience time.Duration // How long a caller waits for the problems.
 	reading  atomic.Int64  // Number of goroutines that are reading the problems.
 
@@ -80,13 +81,27 @@ func (l *liveTree) rescan(ctx context.Context) {
 // refresh scans the sources once, and logs what has changed.
 func (l *liveTree) refresh(ctx context.Context) (layoutstore.Change, error) {
 	change, err := l.tree.Refresh(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		l.follow(ctx, change)
-	case ctx.Err() != nil:
-		l.watcher.Again(rescanAfter) // the scan goes on without this caller, and may change the tree
+	} else {
+		l.scanAgain(ctx, change, err)
 	}
 	return change, err
+}
+
+// scanAgain requests another scan if it is needed after a scan that nobody has followed.
+func (l *liveTree) scanAgain(ctx context.Context, change layoutstore.Change, err error) {
+	l.mu.Lock()
+	behind := l.followed != l.tree.Snapshot().Generation()
+	l.mu.Unlock()
+	switch {
+	case err != nil && ctx.Err() == nil: // for example, too many files are open
+		l.watcher.Again(checkAgainAfter)
+	case err != nil, behind: // after an error, the scan goes on without this caller, and may change the tree
+		l.watcher.Again(rescanAfter)
+	case change.Again > 0:
+		l.watcher.Again(change.Again)
+	}
 }
 
 // Snapshot returns the current snapshot of the tree.
@@ -95,8 +110,9 @@ func (l *liveTree) Snapshot() *layoutstore.Snapshot { return l.tree.Snapshot() }
 // Refresh scans the sources for a request of the registry. It leaves it to the next scan to follow a
 // change, because the request waits.
 func (l *liveTree) Refresh(ctx context.Context) (layoutstore.Change, error) {
-	defer l.watcher.Again(rescanAfter)
-	return l.tree.Refresh(ctx)
+	change, err := l.tree.Refresh(ctx)
+	l.scanAgain(ctx, change, err)
+	return change, err
 }
 
 // reconfigure replaces the sources and the other options of the tree.
@@ -146,6 +162,8 @@ func (l *liveTree) paths() []string {
 // watch makes the watcher watch the current directories of the tree. It reports whether any
 // directory was not watched before.
 func (l *liveTree) watch() bool {
+	l.watching.Lock() // otherwise, a slow caller could watch the directories of an older snapshot
+	defer l.watching.Unlock()
 	begun := l.watcher.Watch(l.tree.Snapshot().Directories(), l.paths())
 	err := l.watcher.Failure()
 	l.mu.Lock()
