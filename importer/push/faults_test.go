@@ -320,3 +320,62 @@ func TestStateFiles(t *testing.T) {
 		t.Errorf("files of the state after the push: got %v, want none", files)
 	}
 }
+
+// Without a directory, a State lasts as long as the process: after a failure, the next push resumes.
+// Another process that marks its State sends nothing that has arrived, even before the first tag.
+func TestStateInMemory(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault registrytest.Fault
+		next  func(s *setup)
+	}{
+		"the same process, upload cut": {
+			registrytest.Reset(registrytest.Nth(3, 3, registrytest.On("PATCH uploads")), streamFrom*3/4), func(*setup) {}},
+		"another process, manifests refused": {
+			registrytest.Answer(registrytest.On("PUT manifests"), 500), func(s *setup) {
+				s.state = &push.State{}
+				s.state.MarkInterrupted(s.plan.Destination)
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t, registrytest.Options{Dir: t.TempDir()}, push.Selection{})
+			s.state = &push.State{}
+			s.registry.Inject(c.fault)
+			s.dial(t, func(o *client.Options) { o.Retries = -1 })
+			if _, err := s.push(t.Context()); err == nil {
+				t.Fatal("the first push, with a fault, succeeded, want an error")
+			}
+			s.registry.Heal()
+			c.next(s)
+			s.dial(t)
+			s.mustPush(t)
+			if sent := s.client.Stats().Sent; sent > streamFrom/2 {
+				t.Errorf("the second push sent %d bytes, want at most %d: the registry already had the rest", sent, streamFrom/2)
+			}
+		})
+	}
+}
+
+func TestWritableStates(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	state, err := push.OpenState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := state.CheckWritable(); err != nil {
+		t.Error(err)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("after CheckWritable, the directory has the files %v (error %v), want none", files, err)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*push.State{"removed directory": state, "memory": {}} {
+		if s.CheckWritable() == nil {
+			t.Errorf("CheckWritable of a State in %s returned no error, want one", name)
+		}
+	}
+}

@@ -118,7 +118,7 @@ func (p *pusher) push(ctx context.Context) error {
 	}
 	// marker is stored while a push to this destination is incomplete. In that state, a repository
 	// may have blobs but no tags, so a missing list of tags does not mean that it is empty.
-	marker := p.State.file("push", p.Plan.Destination.String())
+	marker := p.State.marker(p.Plan.Destination)
 	interrupted := marker.Load() != ""
 	if err := p.findExisting(ctx, interrupted); err != nil {
 		return err

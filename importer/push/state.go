@@ -8,24 +8,30 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 // State is a directory with everything that a later push needs to resume an interrupted push. It
 // has one file per unfinished upload, which contains only the upload's Location. It also has one
 // marker file per destination to which a push is incomplete. Only the owner can read the files.
+// The zero State keeps the same in memory, for later pushes of this process.
 type State struct {
 	dir string
+
+	mu     sync.Mutex
+	memory map[string]string // content by the name of the file
 }
 
 // stateLife is the time for which a push tries to resume an upload. Registries drop unfinished
 // uploads after some time.
 const stateLife = 24 * time.Hour
 
-// OpenState opens the directory dir, and creates it if it is missing. If dir is "", nothing is stored.
+// OpenState opens the directory dir, and creates it if it is missing. If dir is "", the State is in memory.
 func OpenState(dir string) (*State, error) {
 	if dir == "" {
 		return &State{}, nil
@@ -33,9 +39,28 @@ func OpenState(dir string) (*State, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &State{dir}
+	s := &State{dir: dir}
 	return s, s.sweep()
 }
+
+// CheckWritable returns an error if later processes cannot read what this State stores.
+func (s *State) CheckWritable() error {
+	if s.dir == "" {
+		return errors.New("no directory is set")
+	}
+	f, err := os.CreateTemp(s.dir, "writable-*.tmp")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// MarkInterrupted makes the next push to a destination check what is there, as after an interrupted
+// push. It is for a process that does not know how the last push ended.
+func (s *State) MarkInterrupted(to client.Reference) { s.marker(to).Save("begun") }
+
+// marker returns the file that exists while a push to a destination is incomplete.
+func (s *State) marker(to client.Reference) *stateFile { return s.file("push", to.String()) }
 
 // sweep removes the expired files of a State, and no others.
 func (s *State) sweep() error {
@@ -64,22 +89,24 @@ func isStateFile(name string) bool {
 
 // file returns the file for a key. The file implements client.Sessions.
 func (s *State) file(key ...string) *stateFile {
-	if s.dir == "" {
-		return &stateFile{}
-	}
 	sum := sha256.Sum256([]byte(strings.Join(key, "\n")))
-	return &stateFile{filepath.Join(s.dir, hex.EncodeToString(sum[:16])+suffix)}
+	return &stateFile{s, filepath.Join(s.dir, hex.EncodeToString(sum[:16])+suffix)}
 }
 
-// stateFile is a file of a State. If its name is empty, it stores nothing.
-type stateFile struct{ name string }
+// stateFile is a file of a State, in its directory or in memory.
+type stateFile struct {
+	in   *State
+	name string
+}
 
 const maxState = 64 << 10 // maximum size of a file in bytes: it contains only a Location
 
 // Load returns the content. If the file is missing, expired or unreadable, it returns the empty string.
 func (f *stateFile) Load() string {
-	if f.name == "" {
-		return ""
+	if f.in.dir == "" {
+		f.in.mu.Lock()
+		defer f.in.mu.Unlock()
+		return f.in.memory[f.name]
 	}
 	info, err := os.Stat(f.name)
 	if err != nil || time.Since(info.ModTime()) > stateLife {
@@ -94,7 +121,13 @@ func (f *stateFile) Load() string {
 
 // Save replaces the content durably.
 func (f *stateFile) Save(content string) {
-	if f.name == "" {
+	if f.in.dir == "" {
+		f.in.mu.Lock()
+		defer f.in.mu.Unlock()
+		if f.in.memory == nil {
+			f.in.memory = map[string]string{}
+		}
+		f.in.memory[f.name] = content
 		return
 	}
 	_ = durable.WriteFile(f.name, []byte(content), 0o600) // if this fails, a later push starts over
@@ -102,7 +135,10 @@ func (f *stateFile) Save(content string) {
 
 // Drop removes the file.
 func (f *stateFile) Drop() {
-	if f.name == "" {
+	if f.in.dir == "" {
+		f.in.mu.Lock()
+		defer f.in.mu.Unlock()
+		delete(f.in.memory, f.name)
 		return
 	}
 	if err := os.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) {

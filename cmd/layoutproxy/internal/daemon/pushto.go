@@ -40,6 +40,7 @@ type follower struct {
 	jobs    int
 	key     *inventory.VerifyKey
 	changed trigger // set when something may have to be pushed
+	state   *push.State
 
 	// revision and once are readRevision and pushAll; tests replace them.
 	revision func(context.Context) (string, error)
@@ -68,10 +69,27 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	tree := settings.Tree{CacheDir: flags.CacheDir, S3: flags.S3}
 	tree.S3.WriteIndex = false // a push writes nothing into its sources
 	f := &follower{log: log, store: flags.Store.Dir, tree: tree, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, key: flags.VerifyKey, changed: make(trigger, 1)}
-	f.revision, f.once = f.readRevision, f.pushAll
+	f.revision, f.once, f.state = f.readRevision, f.pushAll, openState(log, to)
 	f.status.Name = p.PushTo
 	f.push() // An earlier process may not have pushed everything.
 	return f, nil
+}
+
+// openState opens the state directory. If the server cannot write there, for example because the root
+// directory of its container is read-only, the state is only in memory. Then the first push checks
+// what a killed server may have sent.
+func openState(log *zap.Logger, to client.Reference) *push.State {
+	state, err := push.OpenState(settings.StateDir())
+	if err == nil {
+		err = state.CheckWritable()
+	}
+	if err == nil {
+		return state
+	}
+	log.Warn("the state directory cannot be used: uploads that are interrupted by a restart start over", zap.Error(err))
+	state = &push.State{}
+	state.MarkInterrupted(to)
+	return state
 }
 
 // push starts a push in the background, unless the current generation of the store is already
@@ -206,12 +224,7 @@ func (f *follower) pushAll(ctx context.Context) error {
 	if len(plan.Repositories) == 0 && len(failures) == 0 {
 		return nil
 	}
-	state, err := push.OpenState(settings.StateDir())
-	if err != nil { // for example, the root directory of a container is read-only
-		f.log.Warn("the state directory cannot be used: if the server stops during an upload, the upload starts over", zap.Error(err))
-		state = &push.State{}
-	}
-	_, err = push.Run(ctx, push.Options{Plan: plan, Client: f.client, State: state, Jobs: f.jobs, Progress: f, Notice: func(s string) { f.log.Info(s) }})
+	_, err = push.Run(ctx, push.Options{Plan: plan, Client: f.client, State: f.state, Jobs: f.jobs, Progress: f, Notice: func(s string) { f.log.Info(s) }})
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (s *Store) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.AfterImport, "after-import", "keep", "`keep|remove` bundles in the drop directory after their import; kept bundles are moved to done/ in that directory")
 	f.StringVar(&s.PrunePolicy, "prune-policy", "", "`file` with the rules for a daily prune of the store: the flags of layoutproxy prune as YAML; empty means no prune")
 	f.StringVar(&s.PruneAt, "prune-at", "", "time of day for the daily prune, as `HH:MM` in the time zone of the server (TZ)")
-	f.StringVar(&s.PushTo, "push-to", "", "push the store to this `REGISTRY/PATH`, at the start and after each change of the store")
+	f.StringVar(&s.PushTo, "push-to", "", "push the store to this `REGISTRY/PATH`, at the start, and then each new generation of the store")
 	s.Upstream.prefix = pushPrefix
 	upstream := pflag.NewFlagSet("push-to", pflag.ContinueOnError)
 	s.Upstream.AddFlags(upstream)
