@@ -220,7 +220,8 @@ func (t *Tree) SaveCaches(ctx context.Context) error {
 			dirs = append(dirs, s.path)
 		}
 	}
-	cache := volume.Cache(t.options.CacheDir)
+	// Reconfigure may change the options after the end of this scan.
+	cache, write := volume.Cache(t.options.CacheDir), t.options.WriteIndexes
 	now := time.Now()
 	prune := now.Sub(t.pruned) > pruneEvery
 	if prune {
@@ -232,9 +233,9 @@ func (t *Tree) SaveCaches(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		a.ReadDocuments(ctx, t.options.WriteIndexes && err == nil)
+		a.ReadDocuments(ctx, write && err == nil)
 		a.SaveIndex(cache)
-		if t.options.WriteIndexes && err == nil { // stop after one error, because other requests would fail, too
+		if write && err == nil { // stop after one error, because other requests would fail, too
 			err = a.WriteIndex(ctx)
 		}
 		a.DropDocuments()

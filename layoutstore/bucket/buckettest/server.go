@@ -143,10 +143,10 @@ func (s *Server) OpenWith(t testing.TB, prefix string, options s3.Options) bucke
 // ServeHTTP records a request, applies its fault, and passes the request to the store.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, ignoring := s.note(r)
+	body, err := io.ReadAll(r.Body) // first: the fault may kill the client, which may still be sending
 	if fault.before(w) {
 		return
 	}
-	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
