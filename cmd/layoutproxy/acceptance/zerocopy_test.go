@@ -50,8 +50,10 @@ func TestBlobsDoNotPassThroughUserSpace(t *testing.T) {
 			t.Run(form+", "+name, func(t *testing.T) {
 				calls := traced(t, s.pid, func() { fetch(t, url, c.ranges, c.want) })
 				copied, sent := calls.bytes(copying), calls.bytes(sending)
-				if copied >= 4<<10 {
-					t.Errorf("%d bytes passed through user space, want less than 4 KiB", copied)
+				// The log, the export of traces and checks of the htpasswd file also copy some bytes. A
+				// copy of the content would need buffers of 32 KiB.
+				if copied >= 16<<10 {
+					t.Errorf("%d bytes passed through user space, want less than 16 KiB; system calls:\n%s", copied, strings.Join(calls, "\n"))
 				}
 				// net/http itself copies the first 512 bytes, to detect the content type.
 				// layoutproxy itself copies the last 512 bytes of an entry in an archive, after it
