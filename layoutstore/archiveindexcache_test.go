@@ -244,3 +244,31 @@ func TestSaveCachesRemovesUnusedIndexes(t *testing.T) {
 		t.Errorf("got %d cached indexes, want 1: that of the remaining archive", n)
 	}
 }
+
+// A reload may change the options of the tree while the caches are saved in the background. The race
+// detector checks this test.
+func TestSaveCachesDuringReconfigure(t *testing.T) {
+	bundle := layouttest.New(t, t.TempDir())
+	layouttest.Publish(t, bundle.Dir(), "app", "v1")
+	dir := t.TempDir()
+	bundle.Archive(filepath.Join(dir, "app.tar"), layouttest.Archive{})
+	options := layoutstore.Options{Sources: []string{dir}, CacheDir: t.TempDir()}
+	tree, err := layoutstore.Open(t.Context(), options)
+	layouttest.Try(t, err)
+	saved := make(chan error, 1)
+	go func() {
+		for range 50 {
+			if err := tree.SaveCaches(t.Context()); err != nil {
+				saved <- err
+				return
+			}
+		}
+		saved <- nil
+	}()
+	for range 50 {
+		options.NoEditionSplit = !options.NoEditionSplit
+		_, err := tree.Reconfigure(t.Context(), options)
+		layouttest.Try(t, err)
+	}
+	layouttest.Try(t, <-saved)
+}
