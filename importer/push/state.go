@@ -48,11 +48,11 @@ func (s *State) CheckWritable() error {
 	if s.dir == "" {
 		return errors.New("no directory is set")
 	}
-	f, err := os.CreateTemp(s.dir, "writable-*.tmp")
-	if err != nil {
+	f := s.file("writable") // if the process is killed here, a later sweep removes the file
+	if err := durable.WriteFile(f.name, nil, 0o600); err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	return os.Remove(f.name)
 }
 
 // MarkInterrupted makes the next push to a destination check what is there, as after an interrupted

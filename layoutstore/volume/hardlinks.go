@@ -71,7 +71,7 @@ func (s *scan) followLink(h *tar.Header) (e tarEntry, header, refused string) {
 	return tarEntry{}, "", fmt.Sprintf("a hard link to %.300q, which is not an earlier file of the archive: tar --hard-dereference packs files instead of links", h.Linkname)
 }
 
-// fileAt returns the plain file with the given name among the entries scanned so far, or zero if there is none.
+// fileAt returns the plain file with the given name among the entries scanned so far, or zero if it is missing.
 func (s *scan) fileAt(name string) tarEntry {
 	layout, blob, ok := parseName(name)
 	if !ok || isHidden(name) || isReserved(name) {

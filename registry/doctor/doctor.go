@@ -26,7 +26,7 @@ type Options struct {
 	Client client.Options
 
 	// HostsDir is the certs.d directory. "" means the directories that the containerds on this machine
-	// read, or the default directory if there are none.
+	// read, or the default directory without a containerd.
 	HostsDir string
 	// Proc is the directory to read instead of /proc. "" means /proc itself.
 	Proc string

@@ -106,7 +106,7 @@ func (f *front) route(req *http.Request) write {
 	return func(http.ResponseWriter, *http.Request) error { return errMethod }
 }
 
-// in returns a handler that calls write with the layout of a repository, or answers 404 if there is none.
+// in returns a handler that calls write with the layout of a repository, or answers 404 if it is missing.
 func (f *front) in(name string, write func(layout, http.ResponseWriter, *http.Request) error) write {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		l := layout(filepath.Join(f.dir, filepath.FromSlash(name)))

@@ -258,7 +258,7 @@ func TestForgottenChangesAreFollowed(t *testing.T) {
 		func() error { _, err := l.Refresh(t.Context()); return err },
 		func() error {
 			if _, err := l.refresh(stopped); err == nil {
-				return nil // the scan has ended before refresh looked at the context
+				return nil // the scan ended before refresh checked the context
 			}
 			_, err := tree.Refresh(t.Context())
 			return err

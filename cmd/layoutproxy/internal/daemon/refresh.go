@@ -97,7 +97,7 @@ func (l *liveTree) scanAgain(ctx context.Context, change layoutstore.Change, err
 	switch {
 	case err != nil && ctx.Err() == nil: // for example, too many files are open
 		l.watcher.Again(checkAgainAfter)
-	case err != nil, behind: // after an error, the scan goes on without this caller, and may change the tree
+	case err != nil, behind: // after an error, the scan continues without this caller, and may change the tree
 		l.watcher.Again(rescanAfter)
 	case change.Again > 0:
 		l.watcher.Again(change.Again)

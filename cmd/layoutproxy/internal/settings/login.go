@@ -43,7 +43,7 @@ type login struct {
 }
 
 // chooseLogin chooses a login: from the command line, else from layoutproxy's variables, else from d8's. If
-// there is none, the result is empty. An empty variable counts as unset. A missing password is an error.
+// all are missing, the result is empty. An empty variable counts as unset. A missing password is an error.
 func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
 	own := ourLogin()
 	if u.username != "" {
