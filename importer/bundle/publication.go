@@ -220,8 +220,13 @@ func syncDirs(dir string, names map[string]bool) error {
 // publication as broken. If there is no journal, it moves staged files back to the work directory.
 func (p *Publisher) finish() error {
 	j, err := volume.ReadPublication(p.dir)
-	if err != nil {
-		return fmt.Errorf("%s: %w: remove the file %s to accept the archives as they are", p.dir, err, volume.PublicationFile)
+	switch {
+	case errors.Is(err, volume.ErrLaterFormat):
+		return fmt.Errorf("%s: %w: run the interrupted pull again with the version of layoutproxy that began it", p.dir, err)
+	case volume.IsExhausted(err), volume.IsTransient(err):
+		return err
+	case err != nil:
+		return fmt.Errorf("%s: %w: remove the file %s, and run the interrupted pull again", p.dir, err, volume.PublicationFile)
 	}
 	if j == nil {
 		return p.restoreStaged()

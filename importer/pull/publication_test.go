@@ -219,6 +219,57 @@ func TestLostFilesOfAPublication(t *testing.T) {
 	}
 }
 
+// A pull that cannot read the journal of an interrupted one changes nothing, and says what to do. After
+// that, the same pull leads to the complete new bundle.
+func TestUnreadableJournals(t *testing.T) {
+	older, newer := versions(t)
+	for name, c := range map[string]struct {
+		change func(journal string) string
+		hint   string
+		follow func(file, journal string) error
+	}{
+		"of a later version": {
+			func(journal string) string { return strings.Replace(journal, `"format":1`, `"format":2`, 1) },
+			"run the interrupted pull again with the version of layoutproxy that began it",
+			func(file, journal string) error { return os.WriteFile(file, []byte(journal), 0o666) },
+		},
+		"malformed": {
+			func(journal string) string { return journal[:len(journal)/2] },
+			"remove the file " + volume.PublicationFile + ", and run the interrupted pull again",
+			func(file, _ string) error { return os.Remove(file) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := form{}, t.TempDir()
+			pulltest.Run(t, f.options(t, older, dir, "app", "base"))
+			interrupted(t, f.options(t, newer, dir, "app", "base"), "placing", 2)
+			file := filepath.Join(dir, volume.PublicationFile)
+			journal, err := os.ReadFile(file)
+			layouttest.Try(t, err)
+			unreadable := c.change(string(journal))
+			if unreadable == string(journal) {
+				t.Fatalf("the journal is unchanged: %s", journal)
+			}
+			layouttest.WriteFile(t, file, unreadable)
+			before := contents(t, dir)
+			if _, err := pull.Run(t.Context(), f.options(t, newer, dir, "app", "base"), nil); err == nil || !strings.Contains(err.Error(), c.hint) {
+				t.Errorf("got error %v, want one with the hint %q", err, c.hint)
+			}
+			if diff := cmp.Diff(before, contents(t, dir)); diff != "" {
+				t.Errorf("the refused pull has changed the directory (-before +after):\n%s", diff)
+			}
+			layouttest.Try(t, c.follow(file, string(journal)))
+			pulltest.Run(t, f.options(t, newer, dir, "app", "base"))
+			want := f.options(t, newer, t.TempDir(), "app", "base")
+			pulltest.Run(t, want)
+			got, err := readBundle(t, dir)
+			if all, _ := readBundle(t, want.Dir); err != nil || !maps.Equal(got, all) {
+				t.Errorf("after following the hint: error %v, want none; content (-want +got): %s", err, cmp.Diff(all, got))
+			}
+		})
+	}
+}
+
 // A reader that opens the directory again and again during pulls sees only complete states.
 func TestReaderDuringPulls(t *testing.T) {
 	older, newer := versions(t)

@@ -69,11 +69,20 @@ const maxPublication = 512 << 20
 type UnfinishedError struct {
 	Dir    string
 	Reason string
+	Later  bool // whether a later version of layoutproxy has written the journal
 }
 
 func (e *UnfinishedError) Error() string {
-	return fmt.Sprintf("a pull into this directory was interrupted while it replaced files (%s): run the same pull again", e.Reason)
+	text := fmt.Sprintf("a pull into this directory was interrupted while it replaced files (%s): run the same pull again", e.Reason)
+	if e.Later {
+		text += " with the version of layoutproxy that began it"
+	}
+	return text
 }
+
+// ErrLaterFormat means that a later version of layoutproxy has written a journal. Only such a version
+// can complete its publication.
+var ErrLaterFormat = fmt.Errorf("this version of layoutproxy reads format %d", publicationFormat)
 
 // StagedDir returns the name of the nth directory for staged files.
 func StagedDir(n int) string { return PublicationFile + "." + strconv.Itoa(n) }
@@ -103,8 +112,11 @@ func (p Publication) Encode() ([]byte, error) {
 }
 
 func (p *Publication) check() error {
-	if p.Format != publicationFormat {
-		return fmt.Errorf("format %d is unknown: this version of layoutproxy reads format %d", p.Format, publicationFormat)
+	switch {
+	case p.Format > publicationFormat:
+		return fmt.Errorf("format %d is unknown: %w", p.Format, ErrLaterFormat)
+	case p.Format < publicationFormat:
+		return fmt.Errorf("format %d is unknown", p.Format)
 	}
 	if !IsStagedDir(p.Staged) {
 		return fmt.Errorf("not a directory of staged files: %.300q", p.Staged)
@@ -122,7 +134,7 @@ func (p *Publication) check() error {
 }
 
 // ReadPublication reads the publication in the directory at dir. It returns nil if there is none.
-// It fails if the file is malformed or of a later version. Other errors come from the file system.
+// It fails if the file is malformed. Other errors are ErrLaterFormat and those of the file system.
 func ReadPublication(dir string) (*Publication, error) {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
@@ -187,7 +199,7 @@ func viewOf(root *os.Root) (*view, error) {
 	p, _, err := readPublication(root)
 	if p == nil || err != nil {
 		if err != nil && !IsExhausted(err) && !IsTransient(err) {
-			err = &UnfinishedError{filepath.Clean(root.Name()), err.Error()}
+			err = &UnfinishedError{filepath.Clean(root.Name()), err.Error(), errors.Is(err, ErrLaterFormat)}
 		}
 		return nil, err
 	}
@@ -218,7 +230,7 @@ func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 			return at, nil
 		}
 	}
-	return "", &UnfinishedError{filepath.Clean(root.Name()), f.Name + ": the new file is missing"}
+	return "", &UnfinishedError{Dir: filepath.Clean(root.Name()), Reason: f.Name + ": the new file is missing"}
 }
 
 // at returns the path at which the named file is now.

@@ -66,6 +66,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 func TestMalformedPublications(t *testing.T) {
 	for name, text := range map[string]string{
 		"no JSON":               "{",
+		"no format":             `{"staged":".layoutproxy-publication.1"}`,
 		"a later version":       `{"format":2,"staged":".layoutproxy-publication.1"}`,
 		"another place":         `{"format":1,"staged":"..","place":[]}`,
 		"a path that leads out": `{"format":1,"staged":".layoutproxy-publication.1","place":[{"name":"../a.tar"}]}`,
@@ -76,6 +77,13 @@ func TestMalformedPublications(t *testing.T) {
 			layouttest.WriteFile(t, filepath.Join(dir, "a.tar"), "old")
 			layouttest.WriteFile(t, filepath.Join(dir, volume.PublicationFile), text)
 			refused(t, dir, volume.PublicationFile)
+			if _, err := volume.ReadPublication(dir); errors.Is(err, volume.ErrLaterFormat) != (name == "a later version") {
+				t.Errorf("ReadPublication: got error %v, want ErrLaterFormat only for a later version", err)
+			}
+			_, err := volume.FindArchives(dir)
+			if later := strings.HasSuffix(err.Error(), "run the same pull again with the version of layoutproxy that began it"); later != (name == "a later version") {
+				t.Errorf("FindArchives: got error %v, want a hint at the version only for a later version", err)
+			}
 		})
 	}
 }
