@@ -105,7 +105,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 		}
 	}
 	s := &Daemon{log: o.Log, version: o.Version, reach: reach, flags: o.Settings, sources: sources, live: newLiveTree(o.Log, tree, sources, o.Settings.Rescan),
-		refusals: newRefusals(o.Log), disks: newDisks(o.Settings.Store.Dir, o.Settings.Store.DropDir, o.Settings.CacheDir), reloaded: newReloaded(), notify: newNotifier(o.Log), hangup: hangups(), stuckAfter: stuckAfter}
+		refusals: newRefusals(o.Log), disks: newDisks(o.Settings), reloaded: newReloaded(), notify: newNotifier(o.Log), hangup: hangups(), stuckAfter: stuckAfter}
 	s.verdicts = newVerdicts(o.Log, tree)
 	if err := s.start(); err != nil {
 		s.close()
@@ -216,7 +216,7 @@ func (s *Daemon) Run(ctx context.Context) error {
 	if s.drop != nil {
 		group.Go(func() error { return s.drop.Run(groupCtx) })
 	}
-	group.Go(func() error { return s.follower.run(groupCtx) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "the push", s.follower.run) })
 	group.Go(func() error { return s.prunes.run(groupCtx) })
 	group.Go(func() error {
 		return s.untilStuck(groupCtx, "a reload", func(ctx context.Context) error { s.onHangup(ctx); return nil })
@@ -238,11 +238,11 @@ func (s *Daemon) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// stuckAfter is how long the program waits at its exit for jobs that only read.
+// stuckAfter is how long the program waits at its exit for jobs that may be cut off at any time.
 const stuckAfter = 2 * time.Second
 
-// untilStuck runs a job that only reads, and returns its error. Once ctx has ended, it waits only
-// s.stuckAfter for the job, so that storage that hangs does not keep the program running.
+// untilStuck runs a job that may be cut off at any time, and returns its error. Once ctx has ended, it
+// waits only s.stuckAfter for the job, so that storage that hangs does not keep the program running.
 func (s *Daemon) untilStuck(ctx context.Context, what string, run func(context.Context) error) error {
 	patient, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

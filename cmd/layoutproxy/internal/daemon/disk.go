@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 	"github.com/layoutproxy/layoutproxy/registry/page"
@@ -28,9 +29,13 @@ const disksEvery = 5 * time.Second
 // diskPatience is how long a query may take.
 const diskPatience = 200 * time.Millisecond
 
-func newDisks(paths ...string) *disks {
-	paths = slices.DeleteFunc(paths, func(p string) bool { return p == "" })
-	return &disks{paths: paths}
+// newDisks returns the disks to which a server writes.
+func newDisks(flags *settings.Serve) *disks {
+	paths := []string{flags.Store.Dir, flags.Store.DropDir, flags.CacheDir}
+	if flags.Store.PushTo != "" {
+		paths = append(paths, settings.StateDir())
+	}
+	return &disks{paths: slices.DeleteFunc(paths, func(p string) bool { return p == "" })}
 }
 
 func (d *disks) status(ctx context.Context) []page.Disk {

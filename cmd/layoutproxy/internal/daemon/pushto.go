@@ -44,7 +44,7 @@ type follower struct {
 
 	// revision and once are readRevision and pushAll; tests replace them.
 	revision func(context.Context) (string, error)
-	once     func(context.Context) error
+	once     func(context.Context) (found bool, err error)
 
 	mu      sync.Mutex
 	status  drop.Status
@@ -122,6 +122,7 @@ func (f *follower) run(ctx context.Context) error {
 	defer f.client.Close()
 	var again <-chan time.Time
 	var pushed, failed string // the last revision that was pushed, and the one whose push failed since
+	var outcome string        // the state after the last push that did not fail
 	for pause := time.Duration(0); ; {
 		due := false
 		select {
@@ -135,7 +136,11 @@ func (f *follower) run(ctx context.Context) error {
 		switch {
 		case err == nil && (now == "" || now == pushed):
 			again, pause, failed = nil, 0, ""
-			f.settle(now)
+			if now == "" {
+				f.settle("")
+			} else {
+				f.settle(outcome)
+			}
 			continue
 		case again != nil && !due && now == failed:
 			continue // only another source has changed, and the retry is not due yet
@@ -143,13 +148,16 @@ func (f *follower) run(ctx context.Context) error {
 			pushed = ""
 		}
 		f.setState("pushing", "")
-		err = f.once(ctx)
+		found, err := f.once(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if again = nil; err == nil {
-			pause, pushed, failed = 0, now, ""
-			f.setState("pushed", "")
+			pause, pushed, failed, outcome = 0, now, "", "pushed"
+			if !found {
+				outcome = ""
+			}
+			f.setState(outcome, "")
 			continue
 		}
 		failed = now
@@ -163,15 +171,12 @@ func (f *follower) run(ctx context.Context) error {
 
 // settle corrects the state if nothing has to be pushed any more: the store is empty, or its old
 // generation is back.
-func (f *follower) settle(revision string) {
+func (f *follower) settle(state string) {
 	f.mu.Lock()
 	old := f.status.State
 	f.mu.Unlock()
-	switch {
-	case revision == "" && old != "":
-		f.setState("", "")
-	case revision != "" && old != "pushed":
-		f.setState("pushed", "")
+	if old != state {
+		f.setState(state, "")
 	}
 }
 
@@ -211,28 +216,28 @@ func (f *follower) readGeneration(ctx context.Context) (string, error) {
 }
 
 // pushAll pushes everything that the registry does not have yet. If part of the store is damaged, it
-// pushes the rest and returns an error.
-func (f *follower) pushAll(ctx context.Context) error {
+// pushes the rest and returns an error. found is false if the store has no images.
+func (f *follower) pushAll(ctx context.Context) (found bool, err error) {
 	f.mu.Lock()
 	selection := push.Selection{NoEditionSplit: f.unsplit}
 	f.mu.Unlock()
 	_, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection, VerifyKey: f.key}, f.tree, []string{f.store}, f.to)
 	if err != nil {
-		return err
+		return false, err
 	}
 	failures := plan.Failures(selection)
 	if len(plan.Repositories) == 0 && len(failures) == 0 {
-		return nil
+		return false, nil
 	}
 	_, err = push.Run(ctx, push.Options{Plan: plan, Client: f.client, State: f.state, Jobs: f.jobs, Progress: f, Notice: func(s string) { f.log.Info(s) }})
 	if err != nil {
-		return err
+		return true, err
 	}
 	if len(failures) > 0 {
-		return fmt.Errorf("the intact part of the store was pushed, but %d places are damaged or incomplete; the first: %s", len(failures), failures[0])
+		return true, fmt.Errorf("the intact part of the store was pushed, but %d places are damaged or incomplete; the first: %s", len(failures), failures[0])
 	}
 	f.log.Info("pushed", zap.String("to", f.status.Name))
-	return nil
+	return true, nil
 }
 
 func (f *follower) setState(state, detail string) {

@@ -103,7 +103,7 @@ func TestEachGenerationIsPushedOnce(t *testing.T) {
 }
 
 // A change starts a push unless the store's content is already pushed, or a retry of a failed push is
-// not due yet.
+// not due yet. A push that finds no images does not count as pushed in /status.
 func TestChangesThatStartPushes(t *testing.T) {
 	to, err := client.New(client.Options{Registry: "127.0.0.1:1"})
 	layouttest.Try(t, err)
@@ -111,7 +111,7 @@ func TestChangesThatStartPushes(t *testing.T) {
 		var mu sync.Mutex
 		var revision string
 		var unreadable, refused error
-		pushes := 0
+		pushes, empty := 0, false
 		set := func(do func()) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -126,11 +126,11 @@ func TestChangesThatStartPushes(t *testing.T) {
 				}
 				return revision, nil
 			},
-			once: func(context.Context) error {
+			once: func(context.Context) (bool, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				pushes++
-				return errors.Join(unreadable, refused)
+				return !empty, errors.Join(unreadable, refused)
 			}}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -150,7 +150,16 @@ func TestChangesThatStartPushes(t *testing.T) {
 		}
 		change := func() { f.push() }
 
-		set(func() { revision = "1" })
+		set(func() { revision, empty = "0", true })
+		change()
+		expect("empty store in a directory", 1, "")
+		set(func() { unreadable = errors.New("input/output error") })
+		change()
+		expect("unreadable empty store", 2, "failed")
+		set(func() { unreadable = nil })
+		change()
+		expect("the empty store is readable again", 2, "")
+		set(func() { revision, empty, pushes = "1", false, 0 })
 		change()
 		expect("first generation", 1, "pushed")
 		change()
@@ -271,6 +280,65 @@ func TestForgottenChangesAreFollowed(t *testing.T) {
 		}
 		if changes != n+1 {
 			t.Errorf("after change %d: onChange was called %d times altogether, want %d", n+1, changes, n+1)
+		}
+	}
+}
+
+// A scan for a request of a client, and one whose caller stops waiting, make the watcher scan again,
+// which follows the change. Here, nothing else would: no directory is watched, and the next tick is
+// in an hour.
+func TestScansForRequestsAreRepeated(t *testing.T) {
+	for name, scan := range map[string]func(context.Context, *liveTree) error{
+		"request": func(ctx context.Context, l *liveTree) error { _, err := l.Refresh(ctx); return err },
+		"caller that has gone": func(ctx context.Context, l *liveTree) error {
+			gone, leave := context.WithCancel(ctx)
+			leave()
+			_, err := l.refresh(gone)
+			if errors.Is(err, context.Canceled) {
+				err = nil
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			layouttest.Publish(t, dir, "app", "v1")
+			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}})
+			layouttest.Try(t, err)
+			l := newLiveTree(zap.NewNop(), tree, []string{dir}, time.Hour)
+			followed := make(trigger, 1)
+			l.onChange = followed.set
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- l.watcher.Run(ctx) }()
+			layouttest.Publish(t, dir, "new", "v1")
+			layouttest.Try(t, scan(t.Context(), l))
+			layouttest.Eventually(t, "the change is followed", func() bool {
+				select {
+				case <-followed:
+					return true
+				default:
+					return false
+				}
+			})
+			cancel()
+			layouttest.Try(t, <-ended)
+		})
+	}
+}
+
+// The disks in /status include that of the state directory if the server pushes.
+func TestDisksOfServer(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", "/state")
+	for _, c := range []struct{ flags, want []string }{
+		{nil, nil},
+		{[]string{"--cache-dir", "/cache"}, []string{"/cache"}},
+		{[]string{"--store", "/store", "--drop-dir", "/drop", "--cache-dir", "/cache"}, []string{"/store", "/drop", "/cache"}},
+		{[]string{"--store", "/store", "--push-to", "registry.example/mirror"}, []string{"/store", "/state/layoutproxy"}},
+	} {
+		flags := settingsOf(t, append([]string{"--cache-dir", ""}, c.flags...)...)
+		if got := newDisks(flags).paths; !slices.Equal(got, c.want) {
+			t.Errorf("disks with %q: got %q, want %q", c.flags, got, c.want)
 		}
 	}
 }
