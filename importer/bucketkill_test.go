@@ -94,13 +94,13 @@ func killAtRequest(t *testing.T, s *buckettest.Server, bundle, what string, rece
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledAtRequests$")
 	cmd.Env = append(os.Environ(), bucketVictim+"="+s.URL+"|"+bundle, "GORACE=atexit_sleep_ms=0")
-	started, ended := make(chan struct{}), make(chan struct{})
+	started, ended, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	s.ResetCounts()
 	killed := false
 	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
 		if !killed && at(r) {
 			killed = true
-			f = buckettest.Fault{Drop: !received, Then: func() {
+			f = buckettest.Fault{Drop: !received, Done: func() { close(done) }, Then: func() {
 				<-started
 				if err := cmd.Process.Kill(); err != nil {
 					t.Errorf("%s: %v", what, err)
@@ -124,6 +124,7 @@ func killAtRequest(t *testing.T, s *buckettest.Server, bundle, what string, rece
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Fatalf("%s: the process ended with %v, want SIGKILL; its output:\n%s", what, err, &out)
 	}
+	<-done // otherwise, the test could read the store before the server has executed the request
 	return true
 }
 

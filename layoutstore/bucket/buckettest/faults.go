@@ -20,6 +20,8 @@ type Fault struct {
 	Pause func()
 	// Then is called before the store gets the request, for example to change an object or to end a context.
 	Then func()
+	// Done is called when the store has processed the request, or when the server has dropped it.
+	Done func()
 }
 
 // Unavailable returns a fault that makes the server respond with status 503.

@@ -143,6 +143,9 @@ func (s *Server) OpenWith(t testing.TB, prefix string, options s3.Options) bucke
 // ServeHTTP records a request, applies its fault, and passes the request to the store.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, ignoring := s.note(r)
+	if fault.Done != nil {
+		defer fault.Done()
+	}
 	body, err := io.ReadAll(r.Body) // first: the fault may kill the client, which may still be sending
 	if fault.before(w) {
 		return
