@@ -127,6 +127,20 @@ func TestDisruptionBudgetOfReplicas(t *testing.T) {
 	}
 }
 
+// Kubernetes 1.25, the oldest version that Chart.yaml allows, does not know the field
+// unhealthyPodEvictionPolicy. The field is new in 1.26 (Kubernetes, pkg/features/kube_features.go,
+// PDBUnhealthyPodEvictionPolicy). Helm refuses to install an object with an unknown field.
+func TestDisruptionBudgetOfOldKubernetes(t *testing.T) {
+	for version, want := range map[string]bool{"v1.25.16": false, "v1.26.0": true, "v1.27.3-gke.100": true} {
+		files, err := renderFor(t, version, bucketValues)
+		must(t, err)
+		budget := files["layoutproxy/templates/poddisruptionbudget.yaml"]
+		if got := strings.Contains(budget, "unhealthyPodEvictionPolicy:"); got != want || !strings.Contains(budget, "maxUnavailable: 1\n") {
+			t.Errorf("Kubernetes %s: the disruption budget sets unhealthyPodEvictionPolicy: got %v, want %v, and maxUnavailable 1:\n%s", version, got, want, budget)
+		}
+	}
+}
+
 func TestReplicasAreSpreadOverNodesAndZones(t *testing.T) {
 	_, template := workload(t, "Deployment", bucketValues)
 	var keys []string
