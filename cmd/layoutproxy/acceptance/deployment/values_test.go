@@ -41,7 +41,10 @@ func TestNotesNameTheAddress(t *testing.T) {
 		"":               "--endpoint http://127.0.0.1:5000 ",
 		deploymentValues: "mirror-layoutproxy.registry.svc:5000",
 		bucketValues:     "s3://mirror/releases is served by mirror-layoutproxy.registry.svc:5000",
-		"tls: {secretName: a}\nhostPort: {ip: '', port: 5443}": "--endpoint https://127.0.0.1:5443 ",
+		"tls: {secretName: a}\nhostPort: {ip: '', port: 5443}":           "--endpoint https://127.0.0.1:5443 ",
+		"hostPort: {ip: '::1'}":                                          "--endpoint http://[::1]:5000 ",
+		"hostPort: {enabled: false}":                                     "The bundle is served by mirror-layoutproxy.registry.svc:5000",
+		"bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}": "Each node serves its bundle on 127.0.0.1, port 5000.",
 	} {
 		files, err := render(t, values)
 		must(t, err)
