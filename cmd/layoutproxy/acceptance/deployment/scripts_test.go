@@ -1,0 +1,98 @@
+package deployment
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// fakeGo replaces go for scripts. It builds nothing, and writes small files where the scripts
+// expect results.
+const fakeGo = `#!/bin/sh -eu
+for last; do :; done
+case "$*" in
+build*) printf '#!/bin/sh\n' >.release/layoutproxy && chmod +x .release/layoutproxy ;;
+*" -tags man "*) echo page >"$last/layoutproxy.1" ;;
+*./.ci/licences*) echo sbom >"$last" ;;
+*./deploy/release*)
+	while [ "$1" != -out ]; do shift; done
+	mkdir "$2" && cd "$2" && echo program >program && sha256sum program >SHA256SUMS
+	;;
+*" -version"*) echo 'DB updated: today' ;;
+esac
+`
+
+// fakeProject returns a directory with scripts of the project, and an environment in which they run
+// without git, go and goreleaser.
+func fakeProject(t *testing.T) (dir string, env []string) {
+	t.Helper()
+	dir, bin, cache := t.TempDir(), t.TempDir(), t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		must(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		must(t, os.WriteFile(name, []byte(content), 0o755))
+	}
+	const tools = "cmd/layoutproxy/acceptance/deployment/go.mod"
+	for _, name := range []string{"deploy/release/build", ".ci/supply", "deploy/systemd/layoutproxy.service", tools} {
+		data, err := os.ReadFile(filepath.Join(projectDir, name))
+		must(t, err)
+		write(filepath.Join(dir, name), string(data))
+		if name == tools {
+			version := regexp.MustCompile(`(?m)^\tgithub.com/goreleaser/goreleaser/v2 (\S+)$`).FindSubmatch(data)
+			write(filepath.Join(cache, "layoutproxy-ci", "goreleaser-"+string(version[1]), "goreleaser"), "#!/bin/sh\nrm -rf dist && mkdir dist\n")
+		}
+	}
+	write(filepath.Join(bin, "go"), fakeGo)
+	write(filepath.Join(bin, "git"), "#!/bin/sh\necho 1\n")
+	return dir, append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "XDG_CACHE_HOME="+cache)
+}
+
+// Scripts write to a directory that is relative to the caller's directory, not to the project's.
+// They delete nothing there.
+func TestScriptsWriteWhereTheCallerIs(t *testing.T) {
+	project, env := fakeProject(t)
+	at := filepath.Join(t.TempDir(), "a directory")
+	must(t, os.MkdirAll(filepath.Join(at, "full"), 0o755))
+	must(t, os.MkdirAll(filepath.Join(at, "empty"), 0o755))
+	must(t, os.MkdirAll(filepath.Join(project, "docs"), 0o755))
+	for _, name := range []string{filepath.Join(at, "full", "precious"), filepath.Join(project, "docs", "precious")} {
+		must(t, os.WriteFile(name, nil, 0o600))
+	}
+	for _, c := range []struct {
+		script, args, want string // want is a file below at or, with "./", below the project; empty means exit status 2
+	}{
+		{"deploy/release/build", "--unsigned docs", "docs/SHA256SUMS"},
+		{"deploy/release/build", "--unsigned empty", "empty/SHA256SUMS"},
+		{"deploy/release/build", "--unsigned", "./dist/release/SHA256SUMS"},
+		{"deploy/release/build", "--unsigned full", ""},
+		{"deploy/release/build", "--unsigned .", ""},
+		{"deploy/release/build", "other --unsigned", ""},
+		{"deploy/release/build", "--help", ""},
+		{".ci/supply", "list", "list/layoutproxy.cdx.json"},
+	} {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(project, c.script), strings.Fields(c.args)...)
+		cmd.Dir, cmd.Env = at, env
+		out, err := cmd.CombinedOutput()
+		if c.want == "" {
+			if cmd.ProcessState.ExitCode() != 2 {
+				t.Errorf("%s %s: got error %v, want exit status 2:\n%s", c.script, c.args, err, out)
+			}
+			continue
+		}
+		want := filepath.Join(at, c.want)
+		if strings.HasPrefix(c.want, "./") {
+			want = filepath.Join(project, c.want)
+		}
+		if _, missing := os.Stat(want); err != nil || missing != nil {
+			t.Errorf("%s %s: got error %v and %v, want the file %s:\n%s", c.script, c.args, err, missing, want, out)
+		}
+	}
+	for _, name := range []string{filepath.Join(at, "full", "precious"), filepath.Join(project, "docs", "precious")} {
+		if _, err := os.Stat(name); err != nil {
+			t.Errorf("a script has deleted a file of the user: %v", err)
+		}
+	}
+}
