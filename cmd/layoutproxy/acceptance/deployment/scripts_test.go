@@ -96,3 +96,19 @@ func TestScriptsWriteWhereTheCallerIs(t *testing.T) {
 		}
 	}
 }
+
+// The full tier finds the fuzz targets of a project whose path contains a space.
+func TestFuzzTargetsAreFound(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(projectDir, ".ci/test"))
+	must(t, err)
+	loop := regexp.MustCompile(`(?ms)^    listing=.*?^    done <<<.*?$`).FindString(string(text))
+	dir := filepath.Join(t.TempDir(), "a project")
+	must(t, os.Mkdir(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.com/a\n"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "a_test.go"), []byte("package a\n\nfunc FuzzRead(f *testing.F) {}\n"), 0o600))
+	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", "step() { :; }\ncheck() { echo \"$*\"; }\n"+loop)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "fuzz example.com/a FuzzRead\n" {
+		t.Errorf("the loop over the fuzz targets ran %q, error %v; want fuzz example.com/a FuzzRead:\n%s", out, err, loop)
+	}
+}
