@@ -21,16 +21,16 @@ type report struct {
 	Modified time.Time `json:"modified"`
 	Affected []struct {
 		Package struct{ Name string } `json:"package"`
-		Ranges  []struct {
-			Events []struct{ Fixed string } `json:"events"`
-		} `json:"ranges"`
 	} `json:"affected"`
 }
 
+// vuln is an entry of the index, without the optional field "fixed". If a version is not older than
+// "fixed", govulncheck reads no report. But many reports have a range of affected versions after the
+// latest fix. Without the field, govulncheck reads the ranges in the report (x/vuln,
+// internal/client/client.go, byModule).
 type vuln struct {
 	ID       string    `json:"id"`
 	Modified time.Time `json:"modified"`
-	Fixed    string    `json:"fixed,omitempty"`
 }
 
 type module struct {
@@ -72,13 +72,7 @@ func write(osv, out string) error {
 			return err
 		}
 		for _, a := range r.Affected {
-			v := vuln{ID: r.ID, Modified: r.Modified}
-			for _, ranges := range a.Ranges {
-				for _, e := range ranges.Events {
-					v.Fixed = cmp.Or(e.Fixed, v.Fixed)
-				}
-			}
-			modules[a.Package.Name] = append(modules[a.Package.Name], v)
+			modules[a.Package.Name] = append(modules[a.Package.Name], vuln{r.ID, r.Modified})
 		}
 	}
 	index := make([]module, 0, len(modules))

@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,5 +111,28 @@ func TestFuzzTargetsAreFound(t *testing.T) {
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "fuzz example.com/a FuzzRead\n" {
 		t.Errorf("the loop over the fuzz targets ran %q, error %v; want fuzz example.com/a FuzzRead:\n%s", out, err, loop)
+	}
+}
+
+// The index of the vulnerability database lists each report without the optional field "fixed".
+// With "fixed" 0.305.2, govulncheck would not read this report for version 0.310.0. The ranges are
+// those of GO-2026-5264, without the last fix (golang.org/x/vulndb, data/osv).
+func TestVulnerabilityAfterTheLatestFixIsFound(t *testing.T) {
+	reports, out := t.TempDir(), t.TempDir()
+	const ranges = `[{"type":"SEMVER","events":[{"introduced":"0"},{"fixed":"0.305.2"},{"introduced":"0.306.0"}]}]`
+	for i := range 1000 { // the program refuses a smaller database
+		report := fmt.Sprintf(`{"id":"GO-2026-%04d","modified":"2026-01-01T00:00:00Z","affected":[{"package":{"name":"example.com/%d"},"ranges":%s}]}`, i, i, ranges)
+		must(t, os.WriteFile(filepath.Join(reports, fmt.Sprintf("GO-2026-%04d.json", i)), []byte(report), 0o600))
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "run", "./.ci/vulndb", reports, out)
+	cmd.Dir = projectDir
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go run ./.ci/vulndb: %v\n%s", err, said)
+	}
+	index, err := os.ReadFile(filepath.Join(out, "index", "modules.json"))
+	must(t, err)
+	const want = `[{"path":"example.com/0","vulns":[{"id":"GO-2026-0000","modified":"2026-01-01T00:00:00Z"}]},`
+	if !strings.HasPrefix(string(index), want) {
+		t.Errorf("the index begins with %.200s, want %s", index, want)
 	}
 }
