@@ -42,6 +42,26 @@ func TestDeploymentPassesRestrictedPodSecurity(t *testing.T) {
 	none[*apps.DaemonSet](t, objects(t, deploymentValues))
 }
 
+// If a volume can be mounted on one node only, an update must stop the old pod first. By default,
+// Kubernetes starts the new pod of a single replica first, because it rounds maxSurge up and
+// maxUnavailable down (k8s.io/api, apps/v1, RollingUpdateDeployment). On another node, this pod would
+// wait for the volume forever (Kubernetes, pkg/controller/volume/attachdetach, "Multi-Attach error").
+func TestUpdateFreesVolumeOfSinglePod(t *testing.T) {
+	rolling := one[*apps.Deployment](t, objects(t, deploymentValues)).Spec.Strategy.RollingUpdate
+	if rolling == nil || rolling.MaxSurge.IntValue() != 0 || rolling.MaxUnavailable.IntValue() != 1 {
+		t.Errorf("got the update strategy %+v for one pod with a volume, want maxSurge 0 and maxUnavailable 1", rolling)
+	}
+	for name, values := range map[string]string{
+		"two pods": deploymentValues + "replicas: 2",
+		"NFS":      "mode: Deployment\nbundle: {volume: {nfs: {server: a, path: /b}}}",
+		"a bucket": "mode: Deployment\ns3: {url: 's3://mirror'}",
+	} {
+		if got := one[*apps.Deployment](t, objects(t, values)).Spec.Strategy; got.RollingUpdate != nil || got.Type != "" {
+			t.Errorf("%s: got the update strategy %+v, want the default of Kubernetes", name, got)
+		}
+	}
+}
+
 // The pods of a DaemonSet use a directory and a port of their node. Pod security's restricted level
 // refuses these two, and nothing else.
 func TestDaemonSetPassesRestrictedPodSecurityExceptPathAndPort(t *testing.T) {
