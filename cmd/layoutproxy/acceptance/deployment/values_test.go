@@ -1,8 +1,13 @@
 package deployment
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	apps "k8s.io/api/apps/v1"
 )
 
 func TestInvalidChartValuesAreRefused(t *testing.T) {
@@ -51,5 +56,26 @@ func TestNotesNameTheAddress(t *testing.T) {
 		if notes := files["layoutproxy/templates/NOTES.txt"]; !strings.Contains(notes, want) {
 			t.Errorf("values %q: the notes do not contain %q:\n%s", values, want, notes)
 		}
+	}
+}
+
+// docs/page.md names the DaemonSet that the command in docs/install.md makes.
+func TestDocumentedDaemonSetExists(t *testing.T) {
+	find := func(page, pattern string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(projectDir, "docs", page))
+		must(t, err)
+		found := regexp.MustCompile(pattern).FindSubmatch(text)
+		if found == nil {
+			t.Fatalf("docs/%s contains nothing that matches %s", page, pattern)
+		}
+		return string(found[1])
+	}
+	if got := find("install.md", `helm install (\S+) `); got != "mirror" {
+		t.Fatalf("docs/install.md names the release %s, want mirror, as in render", got)
+	}
+	want := one[*apps.DaemonSet](t, objects(t, "")).Name
+	if got := find("page.md", `port-forward daemonset/(\S+) 5580`); got != want {
+		t.Errorf("docs/page.md names the DaemonSet %s, want %s", got, want)
 	}
 }
