@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chartutil"
 	apps "k8s.io/api/apps/v1"
 )
 
@@ -36,6 +38,24 @@ func TestInvalidChartValuesAreRefused(t *testing.T) {
 	} {
 		if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("values %s: got error %v, want one that contains %q", values, err, want)
+		}
+	}
+}
+
+// A chart may have this chart as a dependency with a condition. Helm passes the condition to the
+// chart as a value, and validates it against the schema of the chart (Helm, pkg/chartutil,
+// processDependencyConditions and ValidateAgainstSchema).
+func TestChartCanBeAnOptionalDependency(t *testing.T) {
+	parent := &chart.Chart{Metadata: &chart.Metadata{
+		APIVersion: chart.APIVersionV2, Name: "site", Version: "1.0.0",
+		Dependencies: []*chart.Dependency{{Name: "layoutproxy", Version: ">=0.0.0-0", Condition: "layoutproxy.enabled"}},
+	}}
+	parent.AddDependency(load(t))
+	for _, enabled := range []bool{true, false} {
+		values := map[string]any{"layoutproxy": map[string]any{"enabled": enabled}}
+		must(t, chartutil.ProcessDependencies(parent, values))
+		if _, err := chartutil.ToRenderValues(parent, values, chartutil.ReleaseOptions{Name: "site", Namespace: "site"}, chartutil.DefaultCapabilities); err != nil {
+			t.Errorf("layoutproxy.enabled: %v: %v", enabled, err)
 		}
 	}
 }
