@@ -93,6 +93,8 @@ type uploading struct {
 	ask bool
 	// fresh means that the session is new and empty.
 	fresh bool
+	// body is the size, in bytes, of the last body with content that was sent.
+	body int64
 	// commits means that everything was sent once, so that the registry may have the blob.
 	commits bool
 	// failed counts the failures since furthest, the largest value of pos, last grew.
@@ -143,7 +145,7 @@ func (x *uploading) run(ctx context.Context) (Uploaded, error) {
 		}
 	}
 	if !x.isStreamed() {
-		x.commits = true
+		x.commits, x.body = true, x.blob.Size
 		return Sent, x.session.commit(ctx, x.content, x.blob.Size)
 	}
 	return Sent, x.stream(ctx)
@@ -210,7 +212,7 @@ func (x *uploading) stream(ctx context.Context) error {
 			end = min(end, x.pos+chunk)
 		}
 		ranged := !x.fresh || end < x.blob.Size
-		x.ask, x.fresh = true, false
+		x.ask, x.fresh, x.body = true, false, end-x.pos
 		if err := x.session.patch(ctx, x.content, x.pos, end, ranged); err != nil {
 			return err
 		}
@@ -313,17 +315,17 @@ func (x *uploading) checkOffset(ctx context.Context, e *Error) error {
 	return x.c.options.Clock.Sleep(ctx, x.c.backoff(x.disputes-1))
 }
 
-// shrink reduces the chunk size after a 413 response. If that is impossible, it returns e.
+// shrink reduces the chunk size after a 413 response. If that is impossible, it returns e. If another
+// upload has reduced the chunk size since the body was sent, that may be enough.
 func (x *uploading) shrink(e *Error) error {
-	sent := x.blob.Size
-	if chunk := x.c.chunk.Load(); chunk > 0 {
-		sent = min(sent, chunk)
-	}
-	stream := x.c.options.StreamFrom
-	if x.c.noPatch.Load() || sent <= stream/minChunk {
+	stream, chunk := x.c.options.StreamFrom, x.c.chunk.Load()
+	if x.c.noPatch.Load() || x.body <= stream/minChunk {
 		return e
 	}
-	x.c.chunk.Store(max(stream/minChunk, min(sent/4, stream)))
+	if chunk == 0 || chunk >= x.body {
+		// If this fails, another upload has just changed the chunk size.
+		x.c.chunk.CompareAndSwap(chunk, max(stream/minChunk, min(x.body/4, stream)))
+	}
 	x.giveUp()
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -169,6 +170,34 @@ func cutAnd(status int) registrytest.Fault {
 // refuseLarge acts as a proxy that accepts bodies of at most n bytes.
 func refuseLarge(n int64) registrytest.Fault {
 	return registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > n }, 413, "Server: nginx")
+}
+
+// Several uploads run at once, so a proxy may refuse some bodies before the client has learned from the
+// first refusal. Each upload must still try the smaller chunks.
+func TestProxyRefusesSeveralUploadsAtOnce(t *testing.T) {
+	const uploads = 3
+	r := registrytest.New(t, registrytest.Options{})
+	tooLarge := registrytest.First(uploads, func(r *http.Request) bool { return r.ContentLength > streamFrom })
+	var arrived sync.WaitGroup
+	arrived.Add(uploads)
+	r.Inject(registrytest.Answer(func(r *http.Request) bool {
+		if tooLarge(r) {
+			arrived.Done()
+			arrived.Wait()
+		}
+		return r.ContentLength > streamFrom/2
+	}, 413, "Server: nginx"))
+	c := dial(t, r)
+	var done sync.WaitGroup
+	for i := range uploads {
+		b := noise(streamFrom+12345, byte(i))
+		done.Go(func() {
+			if _, err := c.Upload(t.Context(), b.upload("x")); err != nil {
+				t.Errorf("upload %d returned the error %v, want none: the proxy accepts smaller chunks", i, err)
+			}
+		})
+	}
+	done.Wait()
 }
 
 func TestUploadFailsPermanently(t *testing.T) {
