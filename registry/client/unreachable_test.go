@@ -181,9 +181,9 @@ func TestCraneRegistryCannotResume(t *testing.T) {
 	}
 }
 
-// If the registry does not know a saved upload session, the client starts a new one within the same
-// call of Upload. It keeps the saved session if the failure is temporary, if the answer
-// is 401, or if the registry refuses new uploads too.
+// If the registry does not know a saved upload session, or answers 500 to every request for it, the
+// client starts a new one within the same call of Upload. It keeps the saved session if the failure is
+// temporary, if the answer is 401, or if the registry refuses new uploads too.
 func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 	for _, test := range []struct {
 		status        int
@@ -191,7 +191,7 @@ func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 		dropped, kept bool
 	}{
 		{400, 0, true, false}, {403, 0, true, false}, {404, 0, true, false}, {405, 0, true, false}, {410, 0, true, false}, {501, 0, true, false},
-		{401, 0, false, true}, {403, 403, false, true}, {408, 0, false, true}, {429, 0, false, true}, {500, 0, false, true}, {503, 0, false, true},
+		{401, 0, false, true}, {403, 403, false, true}, {408, 0, false, true}, {429, 0, false, true}, {500, 0, true, false}, {500, 500, false, true}, {503, 0, false, true},
 	} {
 		r := registrytest.New(t, registrytest.Options{})
 		r.Inject(registrytest.Answer(registrytest.On("GET uploads"), test.status))

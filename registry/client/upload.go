@@ -105,7 +105,7 @@ type uploading struct {
 	invalid int
 	// disputes is how often the registry rejected the offset that it had reported itself.
 	disputes int
-	// denied means that the registry refused to report the offset.
+	// denied means that the registry refused to report the offset, or answered 500 to all requests for it.
 	denied bool
 
 	// elsewhere means that the session was saved by an earlier process and is on another host.
@@ -272,7 +272,13 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		return x.restart(e)
 	}
 	if err := x.c.pause(ctx, &x.failed, e, false); err != nil {
-		return err
+		if e.Op != opOffset || e.Status != http.StatusInternalServerError || x.denied || ctx.Err() != nil {
+			return err
+		}
+		// The registry may have lost the session's content. Starting a new upload shows whether the registry
+		// itself fails. The saved session is replaced when the new upload has started.
+		x.denied, x.session, x.failed = true, nil, failures{}
+		return nil
 	}
 	if !x.isStreamed() {
 		x.session = nil // an interrupted PUT leaves the session in an unknown state, so the upload starts over

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -311,6 +312,39 @@ func TestUnusableSavedSessionsAreReplaced(t *testing.T) {
 		if kept.location != "" {
 			t.Errorf("after an upload with the unusable session %s, a session is still saved, want none", location)
 		}
+	}
+}
+
+// distribution answers 500 to each request for an upload whose content is gone from its storage
+// (v3.1.2, registry/handlers/blobupload.go, GetUploadStatus; goharbor/harbor issue 22619). Such a saved
+// session must not make every later push fail. If the registry itself fails, the session stays saved.
+func TestSessionsThatTheRegistryFailsToReport(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
+	b := big()
+	u := b.upload("x")
+	kept := &sessions{}
+	u.Sessions = kept
+	r.Inject(registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2))
+	if _, err := dial(t, r, func(o *client.Options) { o.Retries = -1 }).Upload(t.Context(), u); err == nil || kept.location == "" {
+		t.Fatalf("the first upload returned the error %v and saved the session %q, want an error and a session", err, kept.location)
+	}
+	retry := func(o *client.Options) { o.Retries = 2 }
+	saved := kept.location
+	r.Inject(registrytest.AnswerCode(func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/uploads/") }, 500, "UNKNOWN"))
+	_, err := dial(t, r, retry).Upload(t.Context(), u)
+	wantCause(t, err, client.ErrServer)
+	if kept.location != saved {
+		t.Errorf("after an upload to a failing registry, the saved session is %q, want still %q", kept.location, saved)
+	}
+	r.Heal()
+	location, err := url.Parse(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Inject(registrytest.AnswerCode(func(r *http.Request) bool { return r.URL.Path == location.Path }, 500, "UNKNOWN"))
+	upload(t, dial(t, r, retry), u, b)
+	if kept.location != "" {
+		t.Errorf("after the upload, the session %s is still saved, want none", kept.location)
 	}
 }
 
