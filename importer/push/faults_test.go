@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -315,6 +316,47 @@ func TestStateFiles(t *testing.T) {
 	s.mustPush(t)
 	if sent := s.client.Stats().Sent - before; sent > streamFrom/2 {
 		t.Errorf("the second push sent %d bytes, want at most %d: the registry already had about three quarters of the blob", sent, streamFrom/2)
+	}
+	if files, _ = filepath.Glob(dir + "/*"); len(files) != 0 {
+		t.Errorf("files of the state after the push: got %v, want none", files)
+	}
+}
+
+// A push may take more than a day, and its next run may be after a weekend. The uploads in its state have
+// expired then, but the blobs that have arrived are still not sent again, even before the first tag.
+func TestPushResumesAfterDays(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := newSetup(t, registrytest.Options{Dir: t.TempDir()}, push.Selection{})
+	reopen := func() {
+		t.Helper()
+		var err error
+		if s.state, err = push.OpenState(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reopen()
+	s.registry.Inject(registrytest.Answer(registrytest.On("PUT manifests"), 500))
+	s.dial(t, func(o *client.Options) { o.Retries = -1 })
+	if _, err := s.push(t.Context()); err == nil {
+		t.Fatal("the first push, whose manifests are refused, succeeded, want an error")
+	}
+	s.registry.Heal()
+	files, err := filepath.Glob(dir + "/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("the state of the interrupted push has the files %v (error %v), want some", files, err)
+	}
+	old := time.Now().Add(-72 * time.Hour)
+	for _, file := range files {
+		if err := os.Chtimes(file, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reopen()
+	s.dial(t)
+	s.mustPush(t)
+	if sent := s.client.Stats().Sent; sent > streamFrom/2 {
+		t.Errorf("the second push sent %d bytes, want at most %d: the registry already had the blobs", sent, streamFrom/2)
 	}
 	if files, _ = filepath.Glob(dir + "/*"); len(files) != 0 {
 		t.Errorf("files of the state after the push: got %v, want none", files)

@@ -139,7 +139,7 @@ func (p *pusher) push(ctx context.Context) error {
 			return err
 		}
 	}
-	marker.Save("begun")
+	marker.Save(begun)
 	if err := p.copy(ctx, work); err != nil {
 		return err
 	}

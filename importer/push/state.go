@@ -28,8 +28,12 @@ type State struct {
 }
 
 // stateLife is the time for which a push tries to resume an upload. Registries drop unfinished
-// uploads after some time.
+// uploads after some time. Markers do not expire: blobs without tags, or referrers that are not
+// listed, stay in the registry until a push completes, and a push may itself take more than a day.
 const stateLife = 24 * time.Hour
+
+// begun is the content of a marker.
+const begun = "begun"
 
 // OpenState opens the directory dir, and creates it if it is missing. If dir is "", the State is in memory.
 func OpenState(dir string) (*State, error) {
@@ -57,7 +61,7 @@ func (s *State) CheckWritable() error {
 
 // MarkInterrupted makes the next push to a destination check what is there, as after an interrupted
 // push. It is for a process that does not know how the last push ended.
-func (s *State) MarkInterrupted(to client.Reference) { s.marker(to).Save("begun") }
+func (s *State) MarkInterrupted(to client.Reference) { s.marker(to).Save(begun) }
 
 // marker returns the file that exists while a push to a destination is incomplete.
 func (s *State) marker(to client.Reference) *stateFile { return s.file("push", to.String()) }
@@ -69,9 +73,10 @@ func (s *State) sweep() error {
 		return err
 	}
 	for _, e := range entries {
+		f := &stateFile{s, filepath.Join(s.dir, e.Name())}
 		info, err := e.Info()
-		if err == nil && isStateFile(e.Name()) && info.Mode().IsRegular() && time.Since(info.ModTime()) > stateLife {
-			_ = os.Remove(filepath.Join(s.dir, e.Name()))
+		if err == nil && isStateFile(e.Name()) && info.Mode().IsRegular() && time.Since(info.ModTime()) > stateLife && f.Load() == "" {
+			_ = os.Remove(f.name)
 		}
 	}
 	return nil
@@ -109,11 +114,11 @@ func (f *stateFile) Load() string {
 		return f.in.memory[f.name]
 	}
 	info, err := os.Stat(f.name)
-	if err != nil || time.Since(info.ModTime()) > stateLife {
+	if err != nil {
 		return ""
 	}
 	data, err := plainfile.Read(f.name, maxState)
-	if err != nil {
+	if err != nil || time.Since(info.ModTime()) > stateLife && string(data) != begun {
 		return ""
 	}
 	return string(data)
