@@ -188,7 +188,7 @@ func (s *session) cancel(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-// ProbeUpload tests whether the registry accepts chunked uploads. It starts an upload, sends two
+// ProbeUpload tests whether the registry accepts chunked uploads, whatever earlier uploads showed. It starts an upload, sends two
 // bytes and cancels it, so that nothing remains. If refused is not nil, it gives the reason why
 // uploads to this registry cannot be resumed. err is an *Error if the upload cannot be started,
 // or the context's error.
@@ -202,9 +202,7 @@ func (c *Client) ProbeUpload(ctx context.Context, repository string) (refused, e
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if refused != nil {
-		c.noPatch.Store(refusesPatch(refused))
-	}
+	c.noPatch.Store(refused != nil && refusesPatch(refused))
 	// If the upload cannot be cancelled, the registry eventually drops it.
 	_ = s.cancel(ctx)
 	return refused, ctx.Err()
@@ -222,6 +220,7 @@ func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refus
 	s, err := c.mount(ctx, repository, d.String(), from)
 	switch {
 	case errors.Is(err, ErrNotFound):
+		c.forgetRefusedMounts()
 		return nil, nil
 	case mountRefused(err):
 		return err, nil
@@ -230,12 +229,21 @@ func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refus
 	case s == nil:
 		// The client tries no more mounts: it would believe a registry that only claims to have
 		// mounted a blob, and the blob would be missing.
-		c.mountsRefused.Store(mountRefusals)
+		c.mountsRefused.Store(falseMounts)
 		return &Error{Op: "mount blob", Host: c.options.Registry, Repository: repository, Reference: d.String(), Side: SideRegistry,
 			Status: http.StatusCreated, Cause: ErrMismatch, Err: errors.New("the registry claims to have mounted a blob that exists nowhere")}, nil
 	}
+	c.forgetRefusedMounts()
 	_ = s.cancel(ctx)
 	return nil, ctx.Err()
+}
+
+// forgetRefusedMounts makes the client try mounts again, unless the registry has falsely claimed a mount.
+// A client may live for months, in which the user is given a missing right or the registry is repaired.
+func (c *Client) forgetRefusedMounts() {
+	if n := c.mountsRefused.Load(); n > 0 && n < falseMounts {
+		c.mountsRefused.CompareAndSwap(n, 0)
+	}
 }
 
 type nopSeekCloser struct{ io.ReadSeeker }

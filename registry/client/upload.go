@@ -17,6 +17,8 @@ const (
 	// mountRefusals is the number of refused mounts after which the client tries no more mounts.
 	// Once a mount was granted, there is no limit.
 	mountRefusals = 3
+	// falseMounts is the number of refused mounts once the registry has falsely claimed a mount.
+	falseMounts = 1 << 30
 )
 
 // Sessions saves the upload session of one blob, so that a later process can resume the upload.

@@ -498,3 +498,40 @@ func TestProbeMount(t *testing.T) {
 		t.Errorf("ProbeMount = refusal %v, error %v; want a refusal with the cause ErrServer", refused, err) // a server error counts as a refusal, because the client can upload the blob instead
 	}
 }
+
+// The client of serve --push-to lives for months. Uploads in chunks and mounts that the registry refused for
+// a while are used again once the preflight of a later push shows that they work.
+func TestProbesEndEarlierRefusals(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	b := big()
+	upload(t, c, b.upload("x"), b)
+	r.Inject(func(w http.ResponseWriter, req *http.Request, next http.Handler) bool {
+		return registrytest.Answer(registrytest.On("PATCH uploads"), 404)(w, req, next) || registrytest.Answer(mounting, 403)(w, req, next)
+	})
+	for _, repository := range []string{"a", "b", "c", "d"} {
+		u := b.upload(repository)
+		u.From = "x"
+		if how := upload(t, c, u, b); how != client.Sent {
+			t.Errorf("with a registry that refuses mounts, Upload returned %v, want Sent", how)
+		}
+	}
+	r.Heal()
+	if refused, err := c.ProbeUpload(t.Context(), "y"); refused != nil || err != nil {
+		t.Fatalf("ProbeUpload = refusal %v, error %v; want neither", refused, err)
+	}
+	if refused, err := c.ProbeMount(t.Context(), "y", "x"); refused != nil || err != nil {
+		t.Fatalf("ProbeMount = refusal %v, error %v; want neither", refused, err)
+	}
+	r.Forget()
+	u := b.upload("y")
+	u.From = "x"
+	if how := upload(t, c, u, b); how != client.Mounted {
+		t.Errorf("after a successful ProbeMount, Upload returned %v, want Mounted", how)
+	}
+	other := noise(streamFrom+1, 9)
+	upload(t, c, other.upload("y"), other)
+	if n := r.Kinds()["PATCH uploads"]; n != 1 {
+		t.Errorf("after a successful ProbeUpload, the client sent %d PATCH requests, want 1", n)
+	}
+}
