@@ -62,6 +62,9 @@ type known struct {
 	at         time.Time
 }
 
+// podmanHub is the name under which podman stores the login for Docker Hub.
+const podmanHub = "docker.io"
+
 // keepKnown is how long a credential is cached. Some helpers return credentials that expire.
 const keepKnown = 10 * time.Minute
 
@@ -148,6 +151,9 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 		if entry, ok := doc.AuthConfigs[host+"/"+path]; ok {
 			return credentialOf(entry, file), nil
 		}
+	}
+	if c := credentialOf(doc.AuthConfigs[host], file); host == podmanHub && !c.Empty() {
+		return c, nil // docker's package looks only for its own name of Docker Hub
 	}
 	// Drop the entries for paths: docker's package would use their logins for the whole host.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -182,6 +183,37 @@ func TestKeychainRunsHelpers(t *testing.T) {
 	}
 	if c, err := k.Credential(t.Context(), "b.example", "x"); err == nil {
 		t.Errorf("with a missing helper, the keychain found %v, want an error", c)
+	}
+}
+
+// Docker Hub is called docker.io. docker login stores its login under https://index.docker.io/v1/ (docker/cli,
+// internal/registry/config.go, IndexServer), and podman under docker.io (containers-auth.json(5)).
+func TestDockerHubLogin(t *testing.T) {
+	for name, test := range map[string]struct{ key, user string }{
+		"docker":                    {"https://index.docker.io/v1/", "ann"},
+		"podman":                    {"docker.io", "ann"},
+		"podman, for a path":        {"docker.io/deckhouse", "ann"},
+		"a login for another host":  {"registry-1.docker.io", ""},
+		"a login for other content": {"docker.io/other", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("DOCKER_CONFIG", dir)
+			authFile(t, test.key, "ann", "p", dir, "config.json")
+			hub, err := client.ParseReference("docker.io/deckhouse/x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := client.New(client.Options{Registry: hub.Registry, Keychain: client.NewKeychain()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			header := http.Header{"Www-Authenticate": {`Basic realm="hub"`}}
+			login, err := c.LogIn(t.Context(), &url.URL{Scheme: "https", Host: hub.Registry, Path: "/v2/"}, header, hub.Path)
+			if err != nil || login.Credential.Username != test.user {
+				t.Errorf("the client logs in with %v (error %v), want the user %q", login.Credential, err, test.user)
+			}
+		})
 	}
 }
 
