@@ -44,6 +44,17 @@ func TestHealthyRegistry(t *testing.T) {
 	expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:none"}), "tag", doctor.Failed, s.URL+"/v2/app/tags/list")
 }
 
+// Some proxies remove Content-Length from answers to HEAD. A registry should send it (distribution specification,
+// "Checking if content exists in the registry"), but the layer is not damaged without it.
+func TestLayersOfUnknownSize(t *testing.T) {
+	s := listen(t, behind(bundle(t), on("HEAD", "/blobs/", drop("Content-Length"))))
+	r := examine(t, doctor.Options{URL: s.URL, Image: "app:v1"})
+	expect(t, r, "blob", doctor.OK, "layers (3) are present")
+	if r.Content() {
+		t.Error("Content of the report = true, want false, because all layers are present")
+	}
+}
+
 // If an image name has only a digest, doctor requests no tag. If it has both a tag and a digest,
 // doctor pulls by the digest.
 func TestImageByDigest(t *testing.T) {
