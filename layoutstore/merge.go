@@ -12,6 +12,9 @@ import (
 func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot) *Snapshot {
 	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}, quarantine: t.quarantine}
 	for i, st := range states {
+		if from := t.sources[i]; from.bucket != nil {
+			s.places = append(s.places, from.bucket.Place())
+		}
 		if from := t.sources[i]; from.bucket != nil && st.generation == "" && !from.store {
 			s.objects = append(s.objects, from.sourceObjects())
 		}

@@ -28,6 +28,7 @@ type Snapshot struct {
 	hiding     []Problem // those problems that may hide repositories and tags
 	sources    []SourceStatus
 	objects    []SourceObjects
+	places     []string // places of the sources in buckets
 	quarantine *quarantine
 }
 
@@ -59,6 +60,9 @@ type SourceObjects struct {
 
 // Objects returns the sources in buckets that are not stores, with their objects.
 func (s *Snapshot) Objects() []SourceObjects { return slices.Clone(s.objects) }
+
+// Places returns the places in buckets that the sources are read from, as [bucket.Reader.Place] returns them.
+func (s *Snapshot) Places() []string { return slices.Clone(s.places) }
 
 // TagCount returns the number of tags in all repositories.
 func (s *Snapshot) TagCount() int { return s.tags }

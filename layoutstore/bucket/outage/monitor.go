@@ -50,6 +50,8 @@ type place struct {
 	key string
 	// silent means that the store does not respond at all.
 	silent bool
+	// unused means that nothing needs the place any more, so its failures do not matter.
+	unused bool
 }
 
 const (
@@ -96,8 +98,31 @@ func (m *Monitor) Err() error {
 	return nil
 }
 
-// failure returns why the place cannot be read, or nil if it can.
-func (p place) failure() error { return cmp.Or(p.listing, p.reading) }
+// failure returns why the place cannot be read, or nil if it can or is not used.
+func (p place) failure() error {
+	if p.unused {
+		return nil
+	}
+	return cmp.Or(p.listing, p.reading)
+}
+
+// Keep tells the monitor which places are still used. It stops monitoring all others, and forgets their
+// failures. Their readers still work.
+func (m *Monitor) Keep(names []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	failed := false
+	for name, p := range m.places {
+		if !slices.Contains(names, name) {
+			failed = failed || p.failure() != nil
+			p.unused = true
+		}
+	}
+	if failed { // a caller of Wait may wait for such a place
+		close(m.recovered)
+		m.recovered = make(chan struct{})
+	}
+}
 
 // Wait waits until a failed place can be read again, so that the caller can retry. If no place has
 // failed, it waits for a second. If ctx ends first, Wait returns the cause of ctx.
@@ -139,6 +164,9 @@ func (m *Monitor) probe(ctx context.Context) (failing bool) {
 	m.mu.Unlock()
 	for _, name := range names {
 		p := m.state(name)
+		if p.unused {
+			continue
+		}
 		w := &watched{m, name, p.reader}
 		if p.listing != nil || p.silent {
 			w.probe(ctx, func(ctx context.Context) error {

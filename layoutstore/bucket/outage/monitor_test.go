@@ -312,3 +312,39 @@ func TestPresignDuringOutage(t *testing.T) {
 		t.Errorf("PresignGet during the outage = %s, error %v; want ErrUnreachable", url, err)
 	}
 }
+
+// The monitor forgets the failures of places that are not used any more, and sends no more requests to
+// their stores. A caller that waits need not wait for them. A place that is used again is monitored again.
+func TestForgetUnusedPlaces(t *testing.T) {
+	w := watch(t)
+	w.store.Fail(func(buckettest.Request) buckettest.Fault { return buckettest.Unavailable() })
+	if _, err := w.get(t.Context(), "a"); err == nil {
+		t.Fatal("Get during the outage: got no error, want one")
+	}
+	w.monitor.Keep([]string{w.reader.Place(), "s3://other"})
+	if w.monitor.Err() == nil {
+		t.Error("Err() = nil with a used place that fails, want its error")
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- w.monitor.Wait(t.Context()) }()
+	w.monitor.Keep([]string{"s3://other"})
+	if err := w.monitor.Err(); err != nil {
+		t.Errorf("Err() = %v with an unused place that fails, want nil", err)
+	}
+	drain(w.tokens)
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+	if failed, recovered := w.seen(); failed != 1 || recovered != 0 {
+		t.Errorf("the monitor has reported %d failures and %d recoveries, want 1 and none", failed, recovered)
+	}
+	if _, err := w.get(t.Context(), "a"); !errors.Is(err, bucket.ErrUnreachable) || w.monitor.Err() != nil {
+		t.Errorf("Get in the unused place: got the error %v, and Err() = %v; want ErrUnreachable and nil", err, w.monitor.Err())
+	}
+	w.reader = w.monitor.Reader(w.store.Open(t, "at"))
+	if _, err := w.get(t.Context(), "a"); err == nil || w.monitor.Err() == nil {
+		t.Errorf("Get in the place that is used again: got the error %v, and Err() = %v; want two errors", err, w.monitor.Err())
+	}
+	w.store.Fail(nil)
+	layouttest.Eventually(t, "recovery of the place that is used again", func() bool { return w.monitor.Err() == nil })
+}

@@ -16,7 +16,7 @@ func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
 	name := r.Place()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p := m.places[name]; p != nil {
+	if p := m.places[name]; p != nil && !p.unused {
 		p.reader = r
 	} else {
 		m.places[name] = &place{reader: r}

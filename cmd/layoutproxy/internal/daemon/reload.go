@@ -86,7 +86,11 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	// The credentials change before the sources: only clients with the new credentials may get the
 	// new content.
 	before := s.pulls.Swap(guarded)
-	if err := s.live.reconfigure(ctx, monitored(s.reach, next.Options(next.Sources(s.flags.Store.Dir)))); err != nil {
+	err = s.live.reconfigure(ctx, monitored(s.reach, next.Options(next.Sources(s.flags.Store.Dir))))
+	// A bucket that no source is read from any more, or of a configuration that cannot be used, must not
+	// make this server unready.
+	s.reach.Keep(s.live.Snapshot().Places())
+	if err != nil {
 		s.pulls.Store(before)
 		return nil, err
 	}

@@ -17,6 +17,13 @@ import (
 // Repository names have no root, and rescans are off, unless args say otherwise.
 func inProcess(t *testing.T, args ...string) (registry, admin string) {
 	t.Helper()
+	s := running(t, args...)
+	return s.servers[0].Listener.Addr().String(), s.servers[1].Listener.Addr().String()
+}
+
+// running is like inProcess, but returns the server itself.
+func running(t *testing.T, args ...string) *Daemon {
+	t.Helper()
 	args = append([]string{"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--root-repository", "", "--rescan", "0", "--settle", "0", "--cache-dir", ""}, args...)
 	s, err := New(t.Context(), Options{Settings: settingsOf(t, args...), Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
 	layouttest.Try(t, err)
@@ -29,7 +36,7 @@ func inProcess(t *testing.T, args ...string) (registry, admin string) {
 			t.Error(err)
 		}
 	})
-	return s.servers[0].Listener.Addr().String(), s.servers[1].Listener.Addr().String()
+	return s
 }
 
 // settingsOf returns the settings for a command line of serve.
