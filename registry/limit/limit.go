@@ -67,17 +67,21 @@ func (r *requests) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // wait counts a request and returns 0 if the client is within its limit. Otherwise, it returns
 // how long the client has to wait.
 func (r *requests) wait(addr netip.Addr) time.Duration {
-	reservation := r.limiter(addr).Reserve()
-	wait := reservation.Delay()
+	// The lock is held from the reservation to its cancellation. Between the two, another reservation
+	// would keep the cancellation from giving the request back to the client.
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	reservation := r.limiter(addr).ReserveN(now, 1)
+	wait := reservation.DelayFrom(now)
 	if wait > 0 {
-		reservation.Cancel()
+		reservation.CancelAt(now)
 	}
 	return wait
 }
 
+// limiter returns the limiter of a client. The caller must hold mu.
 func (r *requests) limiter(addr netip.Addr) *rate.Limiter {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if e, ok := r.clients[addr]; ok {
 		r.order.MoveToFront(e)
 		return e.Value.(*client).limiter

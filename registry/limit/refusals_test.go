@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 )
@@ -36,6 +37,29 @@ func checkRefusals(t *testing.T) {
 		if length, body := got.Get("Content-Length"), w.Body.Len(); length != strconv.Itoa(len(tooMany)) || (body == 0) != (c.method == "HEAD") {
 			t.Errorf("the refusal of %s has Content-Length %s and a body of %d bytes; want the length %d, and a body unless it is HEAD", c.method, length, body, len(tooMany))
 		}
+	}
+}
+
+// However many requests of a client are refused at once, none of them makes the client wait longer.
+func TestRefusalsCostNothing(t *testing.T) {
+	const seconds = 1000
+	h, err := Requests(fine, 1.0/seconds, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(h, "192.0.2.1")
+	var clients sync.WaitGroup
+	for range 16 {
+		clients.Go(func() {
+			for range 2000 {
+				ask(h, "192.0.2.1")
+			}
+		})
+	}
+	clients.Wait()
+	w := ask(h, "192.0.2.1")
+	if after, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || after > seconds || w.Code != http.StatusTooManyRequests {
+		t.Errorf("after many refusals, a request got status %d with Retry-After %d (error: %v), want 429 with at most %d", w.Code, after, err, seconds)
 	}
 }
 
