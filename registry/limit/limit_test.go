@@ -113,7 +113,7 @@ func TestRatesThatAllowNothing(t *testing.T) {
 }
 
 func TestForwardedAddresses(t *testing.T) {
-	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("fe80::/10")}
 	for _, c := range []struct {
 		remote    string
 		forwarded []string
@@ -124,6 +124,7 @@ func TestForwardedAddresses(t *testing.T) {
 		{"10.0.0.1:99", []string{"198.51.100.1"}, "198.51.100.1"},
 		{"[::ffff:10.0.0.1]:99", []string{"198.51.100.1"}, "198.51.100.1"},
 		{"[fd00::1]:99", []string{"2001:db8::1"}, "2001:db8::1"},
+		{"[fe80::1%eth0]:99", []string{"2001:db8::1"}, "2001:db8::1"}, // the address of a proxy in the same link has a zone
 		{"10.0.0.1:99", []string{"198.51.100.1:4711"}, "198.51.100.1"},
 		{"10.0.0.1:99", []string{"[2001:db8::1]:4711"}, "2001:db8::1"},
 		{"10.0.0.1:99", []string{"203.0.113.9, 198.51.100.1 , 10.0.0.2"}, "198.51.100.1"}, // the client may have invented the first address
