@@ -54,14 +54,19 @@ type Watcher struct {
 	// all contains the directories in which every event counts.
 	all map[string]bool
 	// names contains the other paths whose events count.
-	names   map[string]bool
+	names map[string]bool
+	// wanted contains all directories to watch.
+	wanted map[string]bool
+	// ended contains the directories that were removed or renamed since the last call of Watch. The system
+	// then ends their watches, even if the same directory is back at its path.
+	ended   map[string]bool
 	failure error
 }
 
 // New returns a watcher. If the system refuses to watch, the watcher only gives a signal at each
 // tick, and [Watcher.Failure] returns the reason.
 func New(options Options) *Watcher {
-	w := &Watcher{options: options, again: make(chan time.Time, 1), watched: map[string]fs.FileInfo{}}
+	w := &Watcher{options: options, again: make(chan time.Time, 1), watched: map[string]fs.FileInfo{}, ended: map[string]bool{}}
 	w.open()
 	return w
 }
@@ -96,10 +101,12 @@ func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 		all[d], want[d] = true, true
 	}
 	w.mu.Lock()
-	w.all, w.names = all, names
+	w.all, w.names, w.wanted = all, names, want
+	ended := w.ended
+	w.ended = map[string]bool{}
 	w.mu.Unlock()
 	for d := range w.watched {
-		if !want[d] {
+		if !want[d] || ended[d] || w.isReplaced(d) {
 			w.drop(queue, d)
 		}
 	}
@@ -129,21 +136,31 @@ func (w *Watcher) opened() *fsnotify.Watcher {
 	return w.fs
 }
 
-func (w *Watcher) drop(queue *fsnotify.Watcher, dir string) {
-	_ = queue.Remove(dir) // the directory may already be gone
-	delete(w.watched, dir)
+// isReplaced reports whether a path no longer leads to the directory that is watched there.
+func (w *Watcher) isReplaced(dir string) bool {
+	info, err := os.Stat(dir)
+	return err != nil || !os.SameFile(w.watched[dir], info)
 }
 
-// add watches a directory. If the directory was replaced, add watches the new one. It skips a
-// missing directory, because its parent signals when it appears.
-func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err error) {
-	info, err := os.Stat(dir)
-	if before := w.watched[dir]; before != nil {
-		if err == nil && os.SameFile(before, info) {
-			return false, nil
+// drop stops watching a directory, under all of its paths: if links lead to it, fsnotify has one watch for
+// all of them, and removes it with the path that was added first.
+func (w *Watcher) drop(queue *fsnotify.Watcher, dir string) {
+	dropped := w.watched[dir]
+	for d, info := range w.watched {
+		if os.SameFile(info, dropped) {
+			_ = queue.Remove(d) // the directory may already be gone
+			delete(w.watched, d)
 		}
-		w.drop(queue, dir)
 	}
+}
+
+// add watches a directory, unless it is watched already. It skips a missing directory, because its
+// parent signals when it appears.
+func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err error) {
+	if w.watched[dir] != nil {
+		return false, nil
+	}
+	info, err := os.Stat(dir)
 	if err == nil {
 		err = queue.Add(dir)
 	}
@@ -195,7 +212,8 @@ func (w *Watcher) Failure() error {
 	return w.failure
 }
 
-// counts reports whether an event concerns a watched path, and is more than a change of attributes.
+// counts reports whether an event concerns a watched path, and is more than a change of attributes. If the
+// event ends the watch of a directory, counts records that.
 func (w *Watcher) counts(e fsnotify.Event) bool {
 	if e.Op == fsnotify.Chmod {
 		return false
@@ -203,6 +221,10 @@ func (w *Watcher) counts(e fsnotify.Event) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := filepath.Clean(e.Name)
+	if w.wanted[name] && (e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)) {
+		w.ended[name] = true
+		return true
+	}
 	return w.names[name] || w.all[name] || w.all[filepath.Dir(name)]
 }
 

@@ -116,6 +116,61 @@ func TestWatchedDirectoryReplaced(t *testing.T) {
 	wait(t, signals, "a file in the new directory")
 }
 
+// The system ends the watch of a directory that is renamed, and of one that is removed. If the directory is
+// soon back at its path, or a new one has the same inode, the watch must begin again.
+func TestWatchedDirectoryComesBack(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "dir")
+	for name, watched := range map[string][]string{"with its parent": {parent, dir}, "alone": {dir}} {
+		t.Run(name, func(t *testing.T) {
+			layouttest.Try(t, os.MkdirAll(dir, 0o755))
+			w, signals := run(t, 0)
+			w.Watch(watched, nil)
+			layouttest.Try(t, os.Rename(dir, dir+".old"))
+			layouttest.Try(t, os.Rename(dir+".old", dir))
+			wait(t, signals, "the directory's renames")
+			if !w.Watch(watched, nil) {
+				t.Error("Watch of the directory that is back = false, want true, because earlier changes gave no signal")
+			}
+			for len(signals) > 0 {
+				<-signals
+			}
+			layouttest.Try(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
+			wait(t, signals, "a file in the directory that is back")
+		})
+	}
+}
+
+// A directory that is watched at two paths has only one watch. It is still watched at one path when the
+// other path, a link, leads to another directory.
+func TestWatchDirectoryAfterItsLinkChanged(t *testing.T) {
+	parent := t.TempDir()
+	one, two, link := filepath.Join(parent, "one"), filepath.Join(parent, "two"), filepath.Join(parent, "current")
+	layouttest.Try(t, os.Mkdir(one, 0o755))
+	layouttest.Try(t, os.Mkdir(two, 0o755))
+	layouttest.Try(t, os.Symlink("one", link))
+	w, signals := run(t, 0)
+	w.Watch([]string{parent, link, one, two}, nil)
+	layouttest.Try(t, os.Symlink("two", link+".new"))
+	layouttest.Try(t, os.Rename(link+".new", link))
+	wait(t, signals, "the changed link")
+	for range 3 { // as long as Watch returns true, its caller scans and calls it again
+		if !w.Watch([]string{parent, link, one, two}, nil) {
+			break
+		}
+	}
+	if w.Watch([]string{parent, link, one, two}, nil) {
+		t.Error("Watch of the same directories = true again and again, want false")
+	}
+	for len(signals) > 0 {
+		<-signals
+	}
+	for _, dir := range []string{one, two} {
+		layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+		wait(t, signals, "a file in the directory "+dir)
+	}
+}
+
 func TestUnwatchedDirectoryGivesNoSignal(t *testing.T) {
 	dir := t.TempDir()
 	w, signals := run(t, 0)
