@@ -27,9 +27,9 @@ func fileCredentials(getenv func(string) string) (*credentials.Credentials, erro
 	file, profile := getenv("AWS_SHARED_CREDENTIALS_FILE"), getenv("AWS_PROFILE")
 	named := file != "" || profile != ""
 	if file == "" {
-		home := getenv("HOME")
+		home := cmp.Or(getenv("HOME"), getenv("USERPROFILE")) // Windows sets only USERPROFILE
 		if home == "" {
-			return anonymous(named, errors.New("HOME is not set"))
+			return anonymous(named, errors.New("neither HOME nor USERPROFILE is set"))
 		}
 		file = filepath.Join(home, ".aws", "credentials")
 	}

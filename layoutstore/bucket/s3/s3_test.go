@@ -399,8 +399,11 @@ func TestParsePlaces(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "credentials")
+	dir, home := t.TempDir(), t.TempDir()
+	file := filepath.Join(home, ".aws", "credentials")
+	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(file, []byte("[default]\naws_access_key_id = one\naws_secret_access_key = secret-one\n[other]\naws_access_key_id = two\naws_secret_access_key = secret-two\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -418,6 +421,11 @@ func TestCredentials(t *testing.T) {
 		"missing profile": {env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file, "AWS_PROFILE": "third"}, fail: "third"},
 		"missing file":    {env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file + ".none"}, fail: "credentials.none"},
 		"none":            {env: map[string]string{"HOME": dir}, fail: "nonymous"},
+		// The file is in .aws in the directory HOME or, on Windows, USERPROFILE
+		// (https://docs.aws.amazon.com/sdkref/latest/guide/file-location.html).
+		"home":         {env: map[string]string{"HOME": home, "USERPROFILE": dir}, want: "Credential=one%2F"},
+		"Windows":      {env: map[string]string{"USERPROFILE": home, "AWS_PROFILE": "other"}, want: "Credential=two%2F"},
+		"no directory": {env: map[string]string{"AWS_PROFILE": "other"}, fail: "USERPROFILE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, err := s3.NewClient(s3.Options{Endpoint: "http://store.example:9000", Getenv: func(n string) string { return c.env[n] }})
