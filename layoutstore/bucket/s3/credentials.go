@@ -11,7 +11,8 @@ import (
 )
 
 // credentialsOf returns the credentials in the environment. If there are none, it returns those in
-// the credentials file, or else anonymous ones. It never uses the network.
+// the credentials file, or else anonymous ones. It uses the network only if the profile in the file has
+// AWS SSO, and runs a program only if the profile names one (credential_process).
 func credentialsOf(getenv func(string) string) (*credentials.Credentials, error) {
 	id, secret := getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY")
 	if id != "" && secret != "" {
