@@ -166,7 +166,7 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 	pause := 100 * time.Millisecond
 	for n := 1; ; n++ {
 		err := request()
-		if err == nil || n == attempts || ctx.Err() != nil || !isTemporary(err) || errors.Is(err, errFinal) {
+		if n == attempts || ctx.Err() != nil || !mayRetry(err) {
 			return err
 		}
 		if c.sleep(ctx, pause) != nil {
@@ -175,6 +175,9 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 		pause *= 2
 	}
 }
+
+// mayRetry reports whether a request has failed, and may succeed if it is sent again.
+func mayRetry(err error) bool { return err != nil && isTemporary(err) && !errors.Is(err, errFinal) }
 
 // errFinal marks an error after which the request must not be retried.
 var errFinal = errors.New("final")

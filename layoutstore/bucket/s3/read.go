@@ -32,7 +32,7 @@ func (p *place) where(key string) string { return p.at.Key(key) }
 
 func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
 	after, stop, owner := "", error(nil), false
-	err := p.retry(ctx, func() error {
+	list := func() error {
 		for o := range p.core.ListObjectsIter(ctx, p.at.Bucket, minio.ListObjectsOptions{
 			Prefix: p.key(prefix), Recursive: true, MaxKeys: 1000, StartAfter: after, FetchOwner: &owner,
 		}) {
@@ -49,7 +49,14 @@ func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object
 			}
 		}
 		return ctx.Err() // if ctx has ended, the iteration ends without an error
-	})
+	}
+	begun := after
+	err := p.retry(ctx, list)
+	// If pages have arrived since the first attempt, the page that failed has not had all of its attempts.
+	for after != begun && ctx.Err() == nil && mayRetry(err) {
+		begun = after
+		err = p.retry(ctx, list)
+	}
 	if stop != nil {
 		return stop
 	}

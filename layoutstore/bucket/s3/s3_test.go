@@ -248,6 +248,38 @@ func TestListAllPages(t *testing.T) {
 	}
 }
 
+// Each page of a list is retried on its own: a long list succeeds, although more requests fail than one page
+// is retried. A page that fails at every attempt ends the list.
+func TestRetryEachPageOfList(t *testing.T) {
+	s := buckettest.Start(t)
+	const pages = 6
+	for i := range pages*1000 - 1 {
+		s.Write(t, fmt.Sprintf("%05d", i), nil)
+	}
+	b := s.Open(t, "")
+	requests := 0
+	s.Fail(func(buckettest.Request) (f buckettest.Fault) {
+		if requests++; requests%2 == 1 {
+			f = buckettest.Unavailable()
+		}
+		return f
+	})
+	n := 0
+	if err := b.List(t.Context(), "", func(bucket.Object) error { n++; return nil }); err != nil || n != pages*1000-1 || requests != 2*pages {
+		t.Errorf("List: got %d objects with %d requests and the error %v, want %d objects with 2 requests for each of %d pages", n, requests, err, pages*1000-1, pages)
+	}
+	requests = 0
+	s.Fail(func(buckettest.Request) (f buckettest.Fault) {
+		if requests++; requests > 2 {
+			f = buckettest.Unavailable()
+		}
+		return f
+	})
+	if err := b.List(t.Context(), "", func(bucket.Object) error { return nil }); !errors.Is(err, bucket.ErrUnreachable) || requests > 2+2*4 {
+		t.Errorf("List whose third page fails: got the error %v after %d requests, want ErrUnreachable after few", err, requests)
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
