@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -107,6 +108,22 @@ func (l Layout) Index(ctx context.Context) ([]IndexEntry, error) {
 		return entries, err
 	}
 	return l.indexed.signedEntries(entries), nil
+}
+
+// HasTagsOfSeveral reports whether the tags in the index of the layout at path belong to several
+// repositories. This is possible only in a root layout. Only the tags of one of these repositories
+// count, and which one may depend on the root under which the layout is served.
+func HasTagsOfSeveral(path string, entries []IndexEntry) bool {
+	first := ""
+	for _, e := range entries {
+		if path != "." || e.Tag == "" || e.Repository == "" {
+			continue
+		}
+		if first = cmp.Or(first, e.Repository); e.Repository != first {
+			return true
+		}
+	}
+	return false
 }
 
 // ParseIndex parses the index.json of the layout at path as a scan does.

@@ -44,8 +44,11 @@ func (d *decider) hasUnneeded(n int) bool {
 }
 
 // isUnneeded reports whether an index entry is not needed anymore. Either its image is removed, or its tag
-// now leads to another image.
+// now leads to another image. In a repository from which nothing may be removed, every entry is needed.
 func (d *decider) isUnneeded(r *Repository, e Entry) bool {
+	if r.Unclear != "" {
+		return false
+	}
 	at := ref{r.Path, e.Digest}
 	if _, kept := d.kept[at]; !kept {
 		return true
@@ -61,7 +64,7 @@ func (d *decider) isRedundant(n int) bool {
 		if !r.isIn(n) {
 			continue
 		}
-		if !d.nameAllKept(r) {
+		if r.Unclear != "" && !d.facts.Volumes[n].Retired || !d.nameAllKept(r) {
 			return false
 		}
 		for dg := range d.content[r.Path] {

@@ -91,7 +91,7 @@ const (
 func (w *work) actionOf(r *Repository, e layoutstore.IndexEntry, atOnce bool) action {
 	image := r.image(e.Digest)
 	switch {
-	case image == nil:
+	case image == nil, r.Unclear != "":
 		return keepEntry
 	case !w.stays(r, e.Digest) && atOnce:
 		return removeEntry

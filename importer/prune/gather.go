@@ -191,6 +191,7 @@ func (in *contents) addImages(ctx context.Context, repo *layoutstore.Repository,
 	winners := map[string]digest.Digest{}
 	found := map[digest.Digest]*naming{}
 	lost := map[digest.Digest]string{}
+	several := false
 	for _, l := range repo.Layouts() {
 		n := in.volumeOf(l)
 		entries, err := l.Index(ctx)
@@ -198,6 +199,7 @@ func (in *contents) addImages(ctx context.Context, repo *layoutstore.Repository,
 			return err
 		}
 		layer, due := Layer{Volume: n}, in.retired[n]
+		several = several || due == nil && layoutstore.HasTagsOfSeveral(r.Path, entries)
 		for _, e := range entries {
 			x := found[e.Digest]
 			if x == nil {
@@ -233,9 +235,14 @@ func (in *contents) addImages(ctx context.Context, repo *layoutstore.Repository,
 		r.Images = append(r.Images, x.image)
 	}
 	slices.SortFunc(r.Images, func(a, b Image) int { return cmp.Compare(a.Digest, b.Digest) })
-	r.Unclear = compareTags(repo, winners)
+	if r.Unclear = compareTags(repo, winners); r.Unclear == "" && several {
+		r.Unclear = severalRepositories
+	}
 	return nil
 }
+
+// severalRepositories is the text for a repository whose tags depend on its name.
+const severalRepositories = "its indexes refer to several repositories"
 
 // complete fills in the times of an image and the tag that it has lost. The parameter lost is the tag that
 // another image in this store has taken.
@@ -282,11 +289,11 @@ func compareTags(repo *layoutstore.Repository, winners map[string]digest.Digest)
 			continue
 		}
 		if seen++; winners[tag] != d {
-			return "its indexes refer to several repositories: tag " + tag
+			return severalRepositories + ": tag " + tag
 		}
 	}
 	if seen != len(winners) {
-		return "its indexes refer to several repositories"
+		return severalRepositories
 	}
 	return ""
 }

@@ -1,0 +1,82 @@
+package prune_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// If the tags in a root layout belong to several repositories, a prune changes nothing in this layout: the root
+// under which the store is served decides which of these tags count, and a prune does not know that root.
+func TestRootLayoutOfSeveralRepositoriesIsKept(t *testing.T) {
+	writeRoot := func(tree *layouttest.Tree, references []string) {
+		l := tree.Layout(".")
+		for _, ref := range references {
+			d := l.Image(layouttest.Image{Name: ref})
+			d.Annotations = map[string]string{ocispec.AnnotationRefName: ref}
+			l.Add(d)
+		}
+		l.Write()
+	}
+	for n := range 8 {
+		references := []string{"registry.example/app:1.0.0", "registry.example/db:1.0.0"}
+		packed, elected := n&1 != 0, n&2 != 0
+		if n&4 != 0 {
+			slices.Reverse(references)
+		}
+		what := fmt.Sprintf("%v, packed: %t, most references vote for app: %t", references, packed, elected)
+		t.Run(what, func(t *testing.T) {
+			tree := layouttest.New(t, t.TempDir())
+			if elected {
+				tree.Source = "registry.example/app"
+			}
+			l := tree.Layout("web")
+			l.Tag(l.Image(layouttest.Image{Name: "old"}), "v1.0.0")
+			l.Tag(l.Image(layouttest.Image{Name: "new"}), "v1.1.0")
+			l.Write()
+			if packed {
+				writeRoot(tree, references)
+			}
+			store := filepath.Join(importertest.Scratch(t), "store")
+			i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: packed, Jobs: 1})
+			importertest.Must(t, err)
+			_, err = i.Import(t.Context(), importertest.Pack(t, tree))
+			importertest.Must(t, err)
+			if !packed { // an import would remove the tags that do not count, so copy the layout into the store
+				writeRoot(layouttest.New(t, store), references)
+			}
+			content := func(root string) importertest.Content {
+				tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Roots: []string{root}, Indexes: []string{}})
+				importertest.Must(t, err)
+				all, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
+				importertest.Must(t, err)
+				return all
+			}
+			before := map[string]importertest.Content{"app": content("app"), "db": content("db")}
+			p, err := prune.New(prune.Options{Store: store, Now: func() time.Time { return time.Now().Add(24 * time.Hour) }})
+			importertest.Must(t, err)
+			plan, err := p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}, Repack: packed})
+			importertest.Must(t, err)
+			if len(plan.Remove.Images) != 1 || plan.Remove.Images[0].Repository != "web" {
+				t.Errorf("the plan removes %+v, want only web:v1.0.0", plan.Remove.Images)
+			}
+			for root, want := range before {
+				if want[".:1.0.0"] == "" {
+					t.Fatalf("below the root %s, the root layout has no tag, want 1.0.0", root)
+				}
+				delete(want, "web:v1.0.0")
+				importertest.Same(t, "below the root "+root, content(root), want)
+			}
+		})
+	}
+}
