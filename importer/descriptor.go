@@ -42,12 +42,16 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 		if err != nil {
 			return nil, err
 		}
+		several := layoutstore.HasTagsOfSeveral(r.path, entries)
 		for _, e := range entries {
 			w := wanted{e.Descriptor, e.Tag, e.Raw}
 			winner, err := repo.TagDigest(w.tag)
 			switch {
 			case w.tag == "" && e.ByDigest:
-			case w.tag == "" || err != nil || winner != w.Digest:
+			case err != nil || several && e.Repository != "" && winner != w.Digest:
+				w.tag = "" // it has no tag, or one of another repository, which no image has taken from it
+				w = w.untagged()
+			case winner != w.Digest:
 				w = w.untagged()
 			case e.Repository != "":
 				w = w.pinned()

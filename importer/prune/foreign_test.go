@@ -16,18 +16,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
+// writeRoot writes a root layout with one image for each reference.
+func writeRoot(tree *layouttest.Tree, references []string) {
+	l := tree.Layout(".")
+	for _, ref := range references {
+		d := l.Image(layouttest.Image{Name: ref})
+		d.Annotations = map[string]string{ocispec.AnnotationRefName: ref}
+		l.Add(d)
+	}
+	l.Write()
+}
+
 // If the tags in a root layout belong to several repositories, a prune changes nothing in this layout: the root
 // under which the store is served decides which of these tags count, and a prune does not know that root.
 func TestRootLayoutOfSeveralRepositoriesIsKept(t *testing.T) {
-	writeRoot := func(tree *layouttest.Tree, references []string) {
-		l := tree.Layout(".")
-		for _, ref := range references {
-			d := l.Image(layouttest.Image{Name: ref})
-			d.Annotations = map[string]string{ocispec.AnnotationRefName: ref}
-			l.Add(d)
-		}
-		l.Write()
-	}
 	for n := range 8 {
 		references := []string{"registry.example/app:1.0.0", "registry.example/db:1.0.0"}
 		packed, elected := n&1 != 0, n&2 != 0
@@ -78,5 +80,34 @@ func TestRootLayoutOfSeveralRepositoriesIsKept(t *testing.T) {
 				importertest.Same(t, "below the root "+root, content(root), want)
 			}
 		})
+	}
+}
+
+// If an import removes the tag of an image because it belongs to another repository, no image has taken this
+// tag. So a prune keeps the image.
+func TestImageOfAnotherRepositoryIsNotReplaced(t *testing.T) {
+	for _, tag := range []string{"1.0.0", "2.0.0"} {
+		tree := layouttest.New(t, t.TempDir())
+		tree.Source = "registry.example/app"
+		writeRoot(tree, []string{"registry.example/db:" + tag, "registry.example/app:1.0.0"})
+		l := tree.Layout("web")
+		l.Tag(l.Image(layouttest.Image{Name: "old"}), "v1.0.0")
+		l.Tag(l.Image(layouttest.Image{Name: "new"}), "v1.1.0")
+		l.Write()
+		store := filepath.Join(importertest.Scratch(t), "store")
+		importertest.Imported(t, store, tree.Dir())
+		p, err := prune.New(prune.Options{Store: store})
+		importertest.Must(t, err)
+		plan, err := p.Plan(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}})
+		importertest.Must(t, err)
+		if len(plan.Remove.Images) != 1 || plan.Remove.Images[0].Repository != "web" {
+			t.Errorf("db:%s: the plan removes %+v, want only web:v1.0.0", tag, plan.Remove.Images)
+		}
+		kept := slices.ContainsFunc(plan.Keep, func(x prune.Decision) bool {
+			return x.Repository == "." && len(x.Tags) == 0 && x.Reason.Rule == prune.ByDigest
+		})
+		if !kept {
+			t.Errorf("db:%s: the plan keeps %+v, want also the image without a tag", tag, plan.Keep)
+		}
 	}
 }
