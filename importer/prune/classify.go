@@ -258,16 +258,16 @@ func (d *decider) findPrevious() map[string]bool {
 }
 
 // isNewest reports whether KeepNewest keeps a tag: fewer than KeepNewest versions in its repository
-// are newer. Previews are not counted.
+// are newer. Previews are not counted, and a version with two spellings is counted once.
 func (d *decider) isNewest(r *Repository, tag string) bool {
 	v, ok := release.Parse(tag)
 	if !ok {
 		return false
 	}
-	newer := 0
+	newer, last := 0, v.Version
 	for _, other := range d.ordered[r.Path] {
-		if other.Version.GreaterThan(v.Version) && other.Version.Prerelease() == "" {
-			newer++
+		if other.Version.GreaterThan(last) && other.Version.Prerelease() == "" {
+			newer, last = newer+1, other.Version
 		}
 	}
 	return newer < d.policy.KeepNewest

@@ -60,6 +60,8 @@ func TestDecideForRareImages(t *testing.T) {
 		"an extra image outside of modules and packages": {[]string{"apps/p/extra/tool:v1.0.0 x", "apps/p/extra/tool:v1.1.0 y"}, nil, newest, prune.Scope{}, "apps/p/extra/tool:v1.0.0", prune.Superseded, false},
 		"a path as deep as that of an extra image":       {[]string{"modules/m/other/tool:v1.0.0 x", "modules/m/other/tool:v1.1.0 y"}, nil, newest, prune.Scope{}, "modules/m/other/tool:v1.0.0", prune.Superseded, false},
 		"a tag that is almost a digest":                  {[]string{"app:sha256-abc.sig x"}, nil, newest, prune.Scope{}, "app:sha256-abc.sig", prune.UnknownSubject, true},
+		"two newer spellings of one version":             {[]string{"app:v1.0.0 one", "app:1.1.0 two", "app:v1.1.0 three"}, nil, prune.Policy{KeepNewest: 2}, prune.Scope{}, "app:v1.0.0", prune.KeptNewest, true},
+		"two spellings, and an even newer version":       {[]string{"app:v1.0.0 one", "app:1.1.0,v1.1.0 two", "app:v1.2.0 three"}, nil, prune.Policy{KeepNewest: 2}, prune.Scope{}, "app:v1.0.0", prune.Superseded, false},
 		"a signature of a missing tag":                   {[]string{"app:v1.0.0.sig x"}, nil, newest, prune.Scope{}, "app:v1.0.0.sig", prune.UnknownSubject, true},
 		"a repository beside the platform":               {[]string{"other:v1.0.0 x", "other:v1.1.0 y", ".:v1.70.1 z"}, func(f *prune.Facts) { f.Platform = true }, newest, prune.Scope{}, "other:v1.0.0", prune.Superseded, false},
 		"replaced, and younger than OlderThan": {[]string{"app:-stable one", "app:stable two"}, func(f *prune.Facts) {
