@@ -112,7 +112,7 @@ func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 	if err != nil {
 		return exit.PruneError(err)
 	}
-	plan, done, err := flags.run(ctx, p)
+	plan, generation, err := flags.run(ctx, c, p)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return exit.InterruptedError(errors.New("interrupted: nothing was removed"))
@@ -132,7 +132,7 @@ func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 		if err := plan.WriteText(w); err != nil {
 			return err
 		}
-		return printDone(w, flags, plan, done)
+		return printDone(w, flags, plan, generation)
 	})
 }
 
@@ -204,42 +204,47 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	return c.Print(w, found, found.WriteText)
 }
 
-// run makes the plan, or reads it from the file of --execute. With --yes or --execute, run carries it out.
-func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan, done bool, err error) {
+// run makes the plan, or reads it from the file of --execute. With --yes or --execute, run carries it out, and
+// returns the generation of the store; otherwise, generation is 0.
+func (f *pruneFlags) run(ctx context.Context, c *console.Output, p *prune.Pruner) (plan prune.Plan, generation uint64, err error) {
 	switch {
 	case f.execute != "":
 		data, err := os.ReadFile(f.execute)
 		if err != nil {
-			return plan, false, exit.WithHint(exit.UsageError(fmt.Errorf("--execute: the plan cannot be read: %w", err)), "make a plan first: layoutproxy prune with rules and --plan FILE")
+			return plan, 0, exit.WithHint(exit.UsageError(fmt.Errorf("--execute: the plan cannot be read: %w", err)), "make a plan first: layoutproxy prune with rules and --plan FILE")
 		}
 		if plan, err = prune.ReadPlan(data); err != nil {
-			return plan, false, exit.UsageError(fmt.Errorf("--execute %s: %w", f.execute, err))
+			return plan, 0, exit.UsageError(fmt.Errorf("--execute %s: %w", f.execute, err))
 		}
 		if err := plan.Policy.ReadBundles(); err != nil {
-			return plan, false, err
+			return plan, 0, err
 		}
 		plan, err = p.Execute(ctx, plan)
 		if err != nil {
-			return plan, false, err
+			return plan, 0, err
 		}
 	case f.yes:
 		if plan, err = p.Run(ctx, f.request); err != nil {
-			return plan, false, err
+			return plan, 0, err
 		}
 	default:
 		plan, err = p.Plan(ctx, f.request)
-		return plan, false, err
+		return plan, 0, err
 	}
-	_, _, err = p.Sweep(ctx)
-	return plan, true, err
+	generation = plan.Generation + 1
+	if removed := sweep(ctx, c, f.options()); !removed.IsEmpty() {
+		generation = removed.Generation + 1
+	}
+	return plan, generation, nil
 }
 
-// printDone prints that the plan was carried out, or how to carry it out; nothing for an empty plan.
-func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err error) {
+// printDone prints that the plan was carried out, or how to carry it out; nothing for an empty plan. generation
+// is that of the store after the plan was carried out, or 0.
+func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, generation uint64) (err error) {
 	switch {
 	case plan.IsEmpty():
-	case done:
-		_, err = fmt.Fprintf(w, "done: the store is at generation %d\n", plan.Generation+1)
+	case generation > 0:
+		_, err = fmt.Fprintf(w, "done: the store is at generation %d\n", generation)
 	case f.plan != "":
 		_, err = fmt.Fprintf(w, "nothing was removed: to carry out the plan, run layoutproxy prune --store %s --execute %s\n", f.store, f.plan)
 	default:
@@ -248,14 +253,18 @@ func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err erro
 	return err
 }
 
-// sweep removes images that an earlier prune has untagged, if their grace period has ended. If that fails,
-// sweep at most logs a warning, because the next prune or import will try again.
-func sweep(ctx context.Context, c *console.Output, o prune.Options) {
+// sweep removes images that an earlier prune has untagged, if their grace period has ended, and returns what it
+// removed. If that fails, sweep at most logs a warning, because the next prune or import will try again.
+func sweep(ctx context.Context, c *console.Output, o prune.Options) (removed prune.Plan) {
 	p, err := prune.New(o)
 	if err == nil {
-		_, _, err = p.Sweep(ctx)
+		removed, _, err = p.Sweep(ctx)
 	}
-	if err != nil && !errors.Is(err, journal.ErrNotStore) && !errors.Is(err, prune.ErrLocked) && ctx.Err() == nil {
+	if err == nil {
+		return removed
+	}
+	if !errors.Is(err, journal.ErrNotStore) && !errors.Is(err, prune.ErrLocked) && ctx.Err() == nil {
 		c.Log.Warn("cannot remove the images that an earlier prune has untagged: the next prune or import will try again", zap.String("store", o.Store), zap.Error(err))
 	}
+	return prune.Plan{}
 }
