@@ -95,11 +95,13 @@ func (r *run) findIn(ctx context.Context, b checksumDir, archives []string, inve
 // found is a checksum, with the location of the file to compare.
 type found struct {
 	*Checksum
-	where extent.List
+	where  extent.List
+	unread bool // whether the checksum file could not be read
 }
 
 // find returns the checksums in the directory's checksum files. If archives is not nil, it returns only
-// checksums of these archives and their chunks. Errors are those of read.
+// checksums of these archives and their chunks, and files that cannot be read and may contain such checksums.
+// Errors are those of read.
 func (b checksumDir) find(ctx context.Context, archives []string) (all []found, err error) {
 	for _, name := range b.files.Names() {
 		if f, ok := formOf(name); ok {
@@ -115,7 +117,8 @@ func (b checksumDir) find(ctx context.Context, archives []string) (all []found, 
 	}
 	return slices.DeleteFunc(all, func(f found) bool {
 		name, _ := volume.IsArchive(filepath.Base(f.Of))
-		return archives != nil && !slices.Contains(archives, name)
+		mayHaveAny := f.unread && f.Of == "" // a list of checksums that cannot be read
+		return archives != nil && !mayHaveAny && !slices.Contains(archives, name)
 	}), nil
 }
 
@@ -149,7 +152,7 @@ func (b checksumDir) read(ctx context.Context, name string, f form) (all []found
 	case layoutstore.IsExhausted(err) || errors.Is(err, layoutstore.ErrStale):
 		return nil, err
 	case err != nil:
-		return []found{{Checksum: &Checksum{File: file, Algorithm: f.algorithm, State: Illegible, Reason: err.Error()}}}, nil
+		return []found{{Checksum: &Checksum{File: file, Of: b.path(f.of), Algorithm: f.algorithm, State: Illegible, Reason: err.Error()}, unread: true}}, nil
 	case data == nil:
 		return nil, nil
 	}
@@ -164,7 +167,7 @@ func (b checksumDir) read(ctx context.Context, name string, f form) (all []found
 		if c.Of = b.path(of); where == nil {
 			c.State, c.Reason = Absent, fmt.Sprintf("%s is missing", s.of)
 		}
-		all = append(all, found{c, where})
+		all = append(all, found{Checksum: c, where: where})
 	}
 	return all, nil
 }

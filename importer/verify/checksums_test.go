@@ -220,3 +220,19 @@ func TestChecksumsBesideOneArchive(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A checksum file that cannot be read may belong to the archive that is the source, unless its name tells that
+// it belongs to another archive.
+func TestUnreadableChecksumsBesideOneArchive(t *testing.T) {
+	tooLong := strings.Repeat("#", 4<<20+1)
+	for file, whole := range map[string]bool{"module-x.tar.sha256": false, "module-x.tar.gostsum": false, "SHA256SUMS": false, "platform.tar.sha256": true} {
+		dir, _ := bundle(t)
+		layouttest.WriteFile(t, filepath.Join(dir, file), tooLong)
+		if r := run(t, filepath.Join(dir, "module-x.tar")); r.Whole != whole {
+			t.Errorf("with an unreadable %s: Whole = %v, checksums %v; want Whole = %v", file, r.Whole, lines(r, dir), whole)
+		}
+		if r := run(t, dir); r.Whole {
+			t.Errorf("with an unreadable %s in a directory: Whole = true, want false", file)
+		}
+	}
+}

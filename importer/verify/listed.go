@@ -72,7 +72,7 @@ func (b checksumDir) listed(f inventory.File, of, archive string, where extent.L
 	if archive != "" {
 		c.archive = b.path(archive)
 	}
-	return found{c, where}
+	return found{Checksum: c, where: where}
 }
 
 // reportListed adds a problem for each file whose checksum differs from the inventory.
