@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // Form says whether archives are split into chunks and get checksum files.
@@ -30,6 +31,15 @@ func (f Form) Files(a *Archive) (all []File) {
 		all = append(all, File{Name: chunkName(a.Name, len(all)), Size: min(f.ChunkSize, a.Size-off)})
 	}
 	return all
+}
+
+// Check fails if an archive would have more chunks than readers accept. Call it before the other methods: the
+// size of an archive comes from manifests, which can state any size.
+func (f Form) Check(a *Archive) error {
+	if f.ChunkSize > 0 && (a.Size-1)/f.ChunkSize >= volume.MaxChunks {
+		return fmt.Errorf("%s: according to its manifests, it has %d bytes, which is more than %d chunks of %d bytes: choose larger chunks, or have the manifests in the source fixed", a.Name, a.Size, volume.MaxChunks, f.ChunkSize)
+	}
+	return nil
 }
 
 // Names returns the names of an archive's files and, if the form wants them, of their checksum files.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -47,7 +48,11 @@ func tarSize(all []entry) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		size += int64(len(h)) + e.size + padding(e.size)
+		size += int64(len(h)) + padding(e.size)
+		if e.size > math.MaxInt64-size {
+			return 0, fmt.Errorf("entry %s: according to the manifests, the archive has more than %d bytes: have the manifests in the source fixed", e.name, int64(math.MaxInt64))
+		}
+		size += e.size
 	}
 	return size, nil
 }

@@ -97,3 +97,44 @@ func TestTagsWithoutEnd(t *testing.T) {
 	}
 	pulltest.NothingPublished(t, o.Dir)
 }
+
+// A manifest can state any size. A pull fails before it lists the chunks of an archive, if readers would refuse
+// that many chunks.
+func TestTooManyChunks(t *testing.T) {
+	for name, test := range map[string]struct {
+		sizes []int64
+		want  string
+	}{
+		"more chunks than readers accept": {[]int64{1_001_000_000}, "more than 1000000 chunks of 1000 bytes"},
+		"an overflow":                     {[]int64{1 << 62, 1 << 62}, "more than 9223372036854775807 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var layers []string
+			for i, size := range test.sizes {
+				layers = append(layers, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, specs.MediaTypeImageLayer, digest.FromString(fmt.Sprint(i)), size))
+			}
+			const config = `{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}`
+			manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, specs.MediaTypeImageManifest, config, strings.Join(layers, ","))
+			r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+				switch {
+				case strings.HasSuffix(q.URL.Path, "/tags/list"):
+					fmt.Fprint(w, `{"tags":["v1"]}`)
+				case strings.HasSuffix(q.URL.Path, "/manifests/v1"):
+					w.Header().Set("Content-Type", specs.MediaTypeImageManifest)
+					fmt.Fprint(w, manifest)
+				case q.URL.Path != "/v2/":
+					http.NotFound(w, q)
+				}
+			})})
+			o := pulltest.Options(t, r, "")
+			o.Planner, o.ChunkSize = pull.Repositories{Paths: []string{"app"}}, 1000
+			if _, err := pull.Dry(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("dry run: got error %v, want one that contains %q", err, test.want)
+			}
+			if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got error %v, want one that contains %q", err, test.want)
+			}
+			pulltest.NothingPublished(t, o.Dir)
+		})
+	}
+}

@@ -248,8 +248,17 @@ var errIncompleteUnits = errors.New("the plan has incomplete units")
 func makePlan(ctx context.Context, o Options, src *Source, allow *allowance) (*Plan, error) {
 	for {
 		plan, err := newDraft(o, src, allow).plan(ctx, o.Planner)
-		if !errors.Is(err, errIncompleteUnits) {
-			return plan, err
+		switch {
+		case errors.Is(err, errIncompleteUnits):
+			continue
+		case err != nil:
+			return nil, err
 		}
+		for _, a := range plan.Archives {
+			if err := o.form().Check(a); err != nil {
+				return nil, err
+			}
+		}
+		return plan, nil
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -75,6 +76,9 @@ func (o *Options) check() error {
 	}
 	return o.Planner.Check(o.Source)
 }
+
+// form is the form of the archives.
+func (o *Options) form() bundle.Form { return bundle.Form{ChunkSize: o.ChunkSize, NewSum: o.NewSum} }
 
 // Platform is the platform of an image.
 type Platform specs.Platform

@@ -67,7 +67,7 @@ func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, wat
 	if err := src.work.publisher.Covers(plan.names()); err != nil {
 		return nil, err
 	}
-	r := &run{options: o, form: bundle.Form{ChunkSize: o.ChunkSize, NewSum: o.NewSum}, plan: plan, work: src.work, reusable: reusable, watch: watch, files: map[string][]bundle.File{}}
+	r := &run{options: o, form: o.form(), plan: plan, work: src.work, reusable: reusable, watch: watch, files: map[string][]bundle.File{}}
 	return r, r.execute(ctx)
 }
 

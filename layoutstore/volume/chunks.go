@@ -175,15 +175,15 @@ func (f *finder) addChunk(c chunk) {
 		return
 	}
 	var err error
-	if c.number, err = strconv.Atoi(digits); err != nil || c.number >= maxChunks {
-		f.report(problem.Damaged, c.name, fmt.Errorf("illegal chunk number %s: it must be below %d", digits, maxChunks))
+	if c.number, err = strconv.Atoi(digits); err != nil || c.number >= MaxChunks {
+		f.report(problem.Damaged, c.name, fmt.Errorf("illegal chunk number %s: it must be below %d", digits, MaxChunks))
 		return
 	}
 	f.chunks[archive] = append(f.chunks[archive], c)
 }
 
-// The number of a chunk must be less than maxChunks.
-const maxChunks = 1_000_000
+// MaxChunks is the maximum number of chunks of an archive. The number of a chunk must be less than MaxChunks.
+const MaxChunks = 1_000_000
 
 func (f *finder) finish() Found {
 	for name, c := range f.plain {

@@ -60,7 +60,7 @@ func (f PublishedFile) matches(info fs.FileInfo) bool {
 
 const publicationFormat = 1
 
-// maxPublication is the maximum size in bytes of a journal. Even a chunk set with maxChunks chunks
+// maxPublication is the maximum size in bytes of a journal. Even a chunk set with MaxChunks chunks
 // needs less.
 const maxPublication = 512 << 20
 
