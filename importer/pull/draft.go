@@ -47,6 +47,8 @@ type Draft struct {
 	// missing are problems of optional content that the source does not have.
 	missing []Problem
 	files   []PlannedFile
+	// outdated are names of files that the bundle must not have.
+	outdated []string
 }
 
 func newDraft(o Options, src *Source, allow *allowance) *Draft {
@@ -165,6 +167,13 @@ func (d *Draft) File(name string, data []byte) {
 	d.files = append(d.files, PlannedFile{Name: name, Size: int64(len(data)), data: data})
 }
 
+// RemoveFile plans to remove a file of an older bundle, because it does not fit the planned content.
+func (d *Draft) RemoveFile(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.outdated = append(d.outdated, name)
+}
+
 // DisableTagLists makes the pull request tags one by one, because the source lists none.
 func (d *Draft) DisableTagLists() { d.noTagLists = true }
 
@@ -207,7 +216,7 @@ func (d *Draft) plan(ctx context.Context, planner Planner) (*Plan, error) {
 }
 
 func (d *Draft) assemble() (*Plan, error) {
-	plan := &Plan{Source: d.Root.String(), Archives: []*bundle.Archive{}, Files: d.files, Missing: sortProblems(d.missing), Problems: []Problem{}}
+	plan := &Plan{Source: d.Root.String(), Archives: []*bundle.Archive{}, Files: d.files, outdated: d.outdated, Missing: sortProblems(d.missing), Problems: []Problem{}}
 	if d.allow != nil {
 		plan.Problems = append(plan.Problems, d.allow.problems...)
 	}

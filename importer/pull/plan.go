@@ -25,6 +25,8 @@ type Plan struct {
 	// Problems are required content that is missing or damaged in the source. The list is empty
 	// unless the pull may be incomplete. No planned image needs this content.
 	Problems []Problem `json:"holes"`
+
+	outdated []string // names of files that an older bundle may have, and that are removed
 }
 
 // PlannedFile is a file that is written beside the archives.
@@ -89,7 +91,7 @@ func (p *Plan) Images() (n int) {
 	return n
 }
 
-// names returns the names of all planned files: archives, indexes and files beside them.
+// names returns the names of all files that the plan decides about: archives, indexes and files beside them.
 func (p *Plan) names() map[string]bool {
 	all := map[string]bool{inventory.Name: true, inventory.SignatureName: true}
 	for _, a := range p.Archives {
@@ -100,6 +102,9 @@ func (p *Plan) names() map[string]bool {
 	}
 	for _, f := range p.Files {
 		all[f.Name] = true
+	}
+	for _, name := range p.outdated {
+		all[name] = true
 	}
 	return all
 }

@@ -3,6 +3,8 @@ package pull
 import (
 	"cmp"
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -108,7 +110,8 @@ func (r *run) execute(ctx context.Context) error {
 	return r.work.publisher.Publish(r.changes)
 }
 
-// stageFiles stages changed files beside the archives: the planned files and the inventory.
+// stageFiles stages changed files beside the archives: the planned files and the inventory. It notes which
+// outdated files to remove.
 func (r *run) stageFiles(ctx context.Context) error {
 	for _, f := range r.plan.Files {
 		staged, err := r.stageFile(f.Name, f.data)
@@ -119,6 +122,12 @@ func (r *run) stageFiles(ctx context.Context) error {
 			r.written = append(r.written, f.Name)
 		} else {
 			r.kept = append(r.kept, f.Name)
+		}
+	}
+	for _, name := range r.plan.outdated {
+		info, err := os.Lstat(filepath.Join(r.options.Dir, name))
+		if err == nil && !info.IsDir() || err != nil && r.work.publisher.IsBroken() {
+			r.changes.Remove = append(r.changes.Remove, name)
 		}
 	}
 	return r.stageInventory(ctx)

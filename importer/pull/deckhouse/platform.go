@@ -83,6 +83,8 @@ func (pl *platform) plan(ctx context.Context, of kind) error {
 	if b.pin == "" {
 		return pl.planReleasesFile(ctx)
 	}
+	// The file of an older bundle would make a cluster ask for versions that the new platform.tar does not have.
+	draft.RemoveFile(releasesName)
 	return nil
 }
 

@@ -12,7 +12,7 @@ import (
 const releasesName = "deckhousereleases.yaml"
 
 // planReleasesFile plans the file of releases. The file has a document for each version that has a
-// release-channel image, in the order of the versions.
+// release-channel image, in the order of the versions. Without any document, an older file is removed.
 func (pl *platform) planReleasesFile(ctx context.Context) error {
 	draft, tags := pl.planner.draft, pl.builds.tags
 	documents, notes := make([][]byte, len(tags)), make([]string, len(tags))
@@ -25,10 +25,15 @@ func (pl *platform) planReleasesFile(ctx context.Context) error {
 			pl.shown.Note("%s: %s: %s", releasesName, tags[i], note)
 		}
 	}
-	if data := bytes.Join(documents, nil); err == nil && len(data) > 0 {
-		draft.File(releasesName, data)
+	if err != nil {
+		return err
 	}
-	return err
+	if data := bytes.Join(documents, nil); len(data) > 0 {
+		draft.File(releasesName, data)
+	} else {
+		draft.RemoveFile(releasesName)
+	}
+	return nil
 }
 
 // releaseDocument returns the document of one version, and a note about data that is missing in it.

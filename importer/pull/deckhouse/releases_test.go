@@ -105,6 +105,44 @@ spec:
 	}
 }
 
+// A pull of a single build over an older bundle removes deckhousereleases.yaml. The documents in it are of
+// versions that the new platform.tar does not have, and operators apply this file to their clusters (docs of
+// deckhouse/deckhouse, "apply DeckhouseReleases manifests": d8 k apply -f ./deckhousereleases.yaml). A pull
+// without the platform keeps the file, because it keeps platform.tar, too.
+func TestReleasesFileOfOlderBundle(t *testing.T) {
+	s := platformOnly(t)
+	s.image("deckhouse/installer", "latest", nil)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	for _, tree := range []bool{false, true} {
+		o := options(t, r, edition)
+		o.Tree = tree
+		for i, step := range []struct {
+			selection func(*deckhouse.Selection)
+			want      bool
+		}{
+			{func(s *deckhouse.Selection) { s.NoPlatform = false }, true},
+			{func(s *deckhouse.Selection) { s.NoInstaller = false }, true},
+			{func(s *deckhouse.Selection) { s.NoPlatform, s.DeckhouseTag = false, "v1.69.3" }, false},
+			{func(s *deckhouse.Selection) { s.NoPlatform, s.DeckhouseTag = false, "v1.69.3" }, false},
+		} {
+			selection := only(step.selection)
+			selection.IgnoreSuspend = true
+			o.Planner = selecting(selection)
+			pulltest.Run(t, o)
+			_, err := os.Stat(path.Join(o.Dir, "deckhousereleases.yaml"))
+			if got := err == nil; got != step.want {
+				t.Errorf("tree %t, pull %d: the bundle has deckhousereleases.yaml: %t, want %t", tree, i+1, got, step.want)
+			}
+			inventory, err := os.ReadFile(path.Join(o.Dir, "bundle.json"))
+			layouttest.Try(t, err)
+			if got := strings.Contains(string(inventory), "deckhousereleases.yaml"); got != step.want {
+				t.Errorf("tree %t, pull %d: the inventory lists deckhousereleases.yaml: %t, want %t", tree, i+1, got, step.want)
+			}
+		}
+	}
+}
+
 // If the release data of a version cannot be read, deckhousereleases.yaml omits the version, but the
 // version is pulled. If only the changelog cannot be read, the version's document omits the changelog.
 func TestUnreadableReleases(t *testing.T) {
