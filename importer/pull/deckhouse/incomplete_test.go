@@ -1,6 +1,7 @@
 package deckhouse_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"maps"
 	"net/http"
@@ -205,6 +206,38 @@ func TestRequiredContent(t *testing.T) {
 				pulltest.NothingPublished(t, o.Dir)
 			}
 		})
+	}
+}
+
+// A plugin that the user names is required as a whole. If its layer is missing, a pull fails, even if a bundle
+// may be incomplete. A plugin that a module needs is left out instead.
+func TestPluginWithoutItsLayer(t *testing.T) {
+	s := newSynthetic(t)
+	const at = "deckhouse/deckhouse-cli/plugins"
+	contract := base64.StdEncoding.EncodeToString([]byte(`{"requirements":{"modules":{"mandatory":[{"name":"console"}]}}}`))
+	s.tag(at+"/tool", s.multi(at+"/tool", "tool", map[string]string{"contract": contract}), "v1.0.0")
+	s.image(at, "tool", nil)
+	s.member("modules", "release", "console", "v1.0.0", nil)
+	s.channel(edition+"/modules/console/release", "stable", "v1.0.0", false)
+	s.image(edition+"/modules", "console", nil)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	r.Inject(pulltest.Absent(at + "/tool/blobs/"))
+	o := options(t, r, edition)
+	o.AllowIncomplete = true
+	o.Planner = selecting(only(func(s *deckhouse.Selection) {
+		s.IncludeModules, s.IncludePlugins = []string{"console"}, []string{"tool"}
+	}))
+	_, err := pull.Run(t.Context(), o, nil)
+	var incomplete *pull.IncompleteError
+	if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "plugins/tool:v1.0.0") || !strings.Contains(err.Error(), "asked for by name") {
+		t.Errorf("with the plugin named, got error %v, want an *IncompleteError that says that the plugin was asked for by name", err)
+	}
+	pulltest.NothingPublished(t, o.Dir)
+	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.IncludeModules = []string{"console"} }))
+	report := pulltest.Run(t, o)
+	if diff := cmp.Diff([]string{"plugin tool " + at + "/tool:v1.0.0"}, pulltest.Named(report.Problems)); diff != "" {
+		t.Errorf("without the plugin named: problems: %s", diff)
 	}
 }
 

@@ -47,7 +47,7 @@ func (p *planner) planPlugins(ctx context.Context) error {
 	if len(chosen.notes) > 0 {
 		p.draft.Component("plugins").Notes = chosen.notes
 	}
-	return source.plan(ctx, chosen.chosen)
+	return source.plan(ctx, chosen.chosen, include)
 }
 
 // pluginSource is the catalog of the source registry. It is not safe for concurrent use.
@@ -70,7 +70,8 @@ func (s *pluginSource) exactPin(ctx context.Context, name string, c *release.Con
 	return &exact, err
 }
 
-func (s *pluginSource) plan(ctx context.Context, chosen []chosenPlugin) error {
+// plan plans the chosen plugins. Those that the user names in include are required.
+func (s *pluginSource) plan(ctx context.Context, chosen []chosenPlugin, include map[string]release.Selector) error {
 	draft := s.planner.draft
 	shown := map[string]*pull.Component{}
 	for _, plugin := range chosen {
@@ -86,7 +87,11 @@ func (s *pluginSource) plan(ctx context.Context, chosen []chosenPlugin) error {
 		}
 		c.Versions = release.SortTags(append(c.Versions, plugin.tag))
 		c.Note("%s: %s", plugin.tag, plugin.reason)
-		if _, err := draft.Add(ctx, s.planner.layout(archive, path.Join(pluginsPath, plugin.name), repository, sharedImage), plugin.tag, plugin.tag); err != nil {
+		of := sharedImage
+		if _, asked := include[plugin.name]; asked {
+			of = named
+		}
+		if _, err := draft.Add(ctx, s.planner.layout(archive, path.Join(pluginsPath, plugin.name), repository, of), plugin.tag, plugin.tag); err != nil {
 			return err
 		}
 	}
