@@ -216,7 +216,7 @@ func (d *Draft) plan(ctx context.Context, planner Planner) (*Plan, error) {
 }
 
 func (d *Draft) assemble() (*Plan, error) {
-	plan := &Plan{Source: d.Root.String(), Archives: []*bundle.Archive{}, Files: d.files, outdated: d.outdated, Missing: sortProblems(d.missing), Problems: []Problem{}}
+	plan := &Plan{Source: d.Root.String(), Archives: []*bundle.Archive{}, Files: d.files, optional: map[*bundle.Layout]bool{}, outdated: d.outdated, Missing: sortProblems(d.missing), Problems: []Problem{}}
 	if d.allow != nil {
 		plan.Problems = append(plan.Problems, d.allow.problems...)
 	}
@@ -224,6 +224,7 @@ func (d *Draft) assemble() (*Plan, error) {
 	for _, l := range d.order {
 		if len(l.planned.Images) > 0 || l.rules.Empty != LeaveEmptyOut {
 			layouts[l.archive] = append(layouts[l.archive], &l.planned)
+			plan.optional[&l.planned] = l.rules.Optional
 			keep[l.archive] = keep[l.archive] || l.rules.Empty == KeepEmpty
 		}
 	}

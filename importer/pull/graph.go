@@ -128,8 +128,8 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 				break
 			}
 		}
-		if d.allow != nil && d.allow.lost[b.Digest] != "" {
-			bad(layoutstore.Incomplete, b.Digest, b.TagsTo(), topsOf(b), d.allow.lost[b.Digest])
+		if why := d.Source.lost[b.Digest]; why != "" {
+			bad(layoutstore.Incomplete, b.Digest, b.TagsTo(), topsOf(b), why)
 		}
 		l.planned.Blobs = append(l.planned.Blobs, closure.Descriptor{Digest: b.Digest, Size: b.Size()})
 	}

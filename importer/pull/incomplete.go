@@ -30,8 +30,6 @@ type Unit struct{ Component, Version string }
 // allowance records which missing content an incomplete pull may leave out. A nil allowance means
 // that the pull must be complete.
 type allowance struct {
-	// lost are the blobs that are missing or damaged in the source, with the reasons.
-	lost map[digest.Digest]string
 	// skip are the incomplete units.
 	skip     map[Unit]bool
 	problems []Problem
@@ -41,24 +39,22 @@ func newAllowance(o *Options) *allowance {
 	if !o.AllowIncomplete {
 		return nil
 	}
-	return &allowance{lost: map[digest.Digest]string{}, skip: map[Unit]bool{}}
+	return &allowance{skip: map[Unit]bool{}}
 }
 
 // noteLost records the lost blobs that an error lists. It reports whether the pull must be repeated
-// without them.
-func (a *allowance) noteLost(err error) bool {
+// without them: if it may be incomplete, or if only optional layouts need them. It must not be called while
+// another goroutine uses the source.
+func (s *Source) noteLost(err error, allow *allowance) bool {
 	var incomplete *IncompleteError
-	if a == nil || !errors.As(err, &incomplete) {
+	if !errors.As(err, &incomplete) || slices.ContainsFunc(incomplete.Problems, func(g Problem) bool { return !g.lost || allow == nil && !g.spare }) {
 		return false
 	}
-	before := len(a.lost)
+	before := len(s.lost)
 	for _, g := range incomplete.Problems {
-		if !g.lost {
-			return false
-		}
-		a.lost[g.Digest] = g.Reason
+		s.lost[g.Digest] = g.Reason
 	}
-	return len(a.lost) > before
+	return len(s.lost) > before
 }
 
 // Need records that a unit needs the image with a tag in a layout.

@@ -26,6 +26,7 @@ type Problem struct {
 	Component string // name of the component, such as "module console"
 	Part      Part
 	lost      bool // whether the content is a blob that is missing or damaged in the source
+	spare     bool // whether only optional layouts need this blob
 }
 
 // NewProblem returns a problem of a tag or digest in a repository of the registry.
@@ -75,7 +76,7 @@ func (g Problem) MarshalJSON() ([]byte, error) {
 }
 
 func (g Problem) equal(other Problem) bool {
-	return g.Component == other.Component && g.Part == other.Part && g.lost == other.lost && g.Problem.Equal(other.Problem)
+	return g.Component == other.Component && g.Part == other.Part && g.lost == other.lost && g.spare == other.spare && g.Problem.Equal(other.Problem)
 }
 
 // IncompleteError lists the content that is missing or damaged in the registry, and the parts of

@@ -3,11 +3,13 @@ package pull
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
@@ -26,7 +28,8 @@ type Plan struct {
 	// unless the pull may be incomplete. No planned image needs this content.
 	Problems []Problem `json:"holes"`
 
-	outdated []string // names of files that an older bundle may have, and that are removed
+	optional map[*bundle.Layout]bool // whether a layout is skipped if any of its content is missing
+	outdated []string                // names of files that an older bundle may have, and that are removed
 }
 
 // PlannedFile is a file that is written beside the archives.
@@ -89,6 +92,18 @@ func (p *Plan) Images() (n int) {
 		n += a.CountImages()
 	}
 	return n
+}
+
+// isSpare reports whether only optional layouts need a blob.
+func (p *Plan) isSpare(blob digest.Digest) bool {
+	for _, a := range p.Archives {
+		for _, l := range a.Layouts {
+			if !p.optional[l] && slices.ContainsFunc(l.Blobs, func(b closure.Descriptor) bool { return b.Digest == blob }) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // names returns the names of all files that the plan decides about: archives, indexes and files beside them.

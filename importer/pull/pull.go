@@ -48,7 +48,7 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 		if err == nil {
 			return r.report(), w.finish()
 		}
-		if !allow.noteLost(err) {
+		if !src.noteLost(err, allow) {
 			return nil, err
 		}
 	}

@@ -33,6 +33,8 @@ type Source struct {
 	work *work
 	// reusable is nil if there is no older bundle.
 	reusable *bundle.Reusable
+	// lost are the blobs that are missing or damaged in the registry, with the reasons.
+	lost map[digest.Digest]string
 
 	mu sync.Mutex
 	// inMemory is the total size in bytes of the manifests in memory.
@@ -61,7 +63,7 @@ type Source struct {
 type memory[T any] map[string]func() (T, error)
 
 func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.Reusable) *Source {
-	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{}}
+	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, lost: map[digest.Digest]string{}, bodies: map[digest.Digest][]byte{}}
 }
 
 // reopen replaces the archives and trees that the source reuses, before a new attempt of the same pull. It

@@ -72,6 +72,7 @@ type supply struct {
 	dir string
 	// source is the path of the source, above its repositories.
 	source   string
+	plan     *Plan
 	watch    Watch
 	fetcher  fetcher
 	reusable *bundle.Reusable
@@ -81,7 +82,7 @@ type supply struct {
 }
 
 func (r *run) newSupply() *supply {
-	return &supply{dir: r.options.Dir, source: r.options.Source.Path, watch: r.watch, fetcher: fetcher{r.options.Registry, r.work, r.watch}, reusable: r.reusable}
+	return &supply{dir: r.options.Dir, source: r.options.Source.Path, plan: r.plan, watch: r.watch, fetcher: fetcher{r.options.Registry, r.work, r.watch}, reusable: r.reusable}
 }
 
 // provide makes a blob available, and reports whether it succeeded. If the source does not have the
@@ -103,7 +104,7 @@ func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 	default:
 		return false, err
 	}
-	g.lost = true
+	g.lost, g.spare = true, s.plan.isSpare(n.blob.Digest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.problems = append(s.problems, g)

@@ -48,3 +48,35 @@ func TestUnreadablePackageVersions(t *testing.T) {
 	}
 	expectMissing(t, report, at+"/refused/version: cannot read the versions of the package", at+"/absent/version: cannot read the versions of the package", at+"/damaged/version")
 }
+
+// If the source does not have a blob of a package's version, or has it damaged, a pull leaves out the versions
+// of this package, as it does for a manifest. So does d8 mirror pull: see PullPackageVersions in
+// internal/mirror/packages/packages.go of deckhouse/deckhouse-cli ("Failed to pull release images for package").
+func TestPackageVersionsWithoutABlob(t *testing.T) {
+	s := newSynthetic(t)
+	at := edition + "/packages"
+	for _, name := range []string{"good", "absent", "damaged"} {
+		s.image(at, name, nil)
+		s.image(at+"/"+name+"/version", "stable", nil)
+	}
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	r.Inject(pulltest.Absent(at + "/absent/version/blobs/"))
+	r.Inject(registrytest.Spoil(pulltest.At(at+"/damaged/version/blobs/"), registrytest.FlipBit))
+	for _, form := range []struct{ tree, allowIncomplete bool }{{false, false}, {true, false}, {false, true}} {
+		o := options(t, r, edition)
+		o.Planner = selecting(only(func(*deckhouse.Selection) {}))
+		o.Tree, o.AllowIncomplete = form.tree, form.allowIncomplete
+		report := pulltest.Run(t, o)
+		got := pulltest.OpenAt(t, edition, o.Dir)
+		pulltest.Intact(t, got)
+		want := map[string]string{at + "/good/version:stable": s.tags[at+"/good/version:stable"].String()}
+		if diff := cmp.Diff(want, pulltest.Listed(t, got)); diff != "" {
+			t.Errorf("%+v: %s", form, diff)
+		}
+		if len(report.Problems) > 0 {
+			t.Errorf("%+v: got the problems %v, want none", form, report.Problems)
+		}
+		expectMissing(t, report, at+"/absent/version", at+"/damaged/version")
+	}
+}
