@@ -75,8 +75,8 @@ func (s *Source) fetchLayer(ctx context.Context, repository string, layer closur
 		lock, _ := remember(&s.mu, &s.locks, layer.Digest.String(), func() (*sync.Mutex, error) { return &sync.Mutex{}, nil })
 		lock.Lock()
 		defer lock.Unlock()
-		if s.work.hasBlob(layer.Digest, layer.Size) {
-			return struct{}{}, nil
+		if good, err := s.work.keepIntact(ctx, layer); good || err != nil {
+			return struct{}{}, err
 		}
 		if where, err := s.findOlder(ctx, repository, layer); where != nil || err != nil {
 			return struct{}{}, err

@@ -141,13 +141,8 @@ func (s *supply) obtain(ctx, hard context.Context, n *need) error {
 // reuse reports whether an intact blob exists in the working directory, or in an existing archive
 // or tree, so that it need not be fetched. It verifies the blob.
 func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
-	work := s.fetcher.work
-	if work.hasBlob(n.blob.Digest, n.blob.Size) {
-		good, err := work.isIntact(ctx, n.blob.Digest)
-		if good || err != nil {
-			return good, err
-		}
-		work.remove(n.blob.Digest)
+	if good, err := s.fetcher.work.keepIntact(ctx, n.blob); good || err != nil {
+		return good, err
 	}
 	where, dir, err := s.reusable.Find(ctx, n.layout, n.blob.Digest, n.blob.Size)
 	switch {

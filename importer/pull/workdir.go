@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/filelock"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
@@ -237,6 +238,19 @@ func (w *work) isIntact(ctx context.Context, d digest.Digest) (bool, error) {
 	good, err := bundle.FileHasDigest(ctx, w.blob(d), d)
 	if good {
 		w.markProven(d)
+	}
+	return good, err
+}
+
+// keepIntact reports whether an intact blob is stored. It removes a blob that a crash has damaged, so that it
+// is fetched again.
+func (w *work) keepIntact(ctx context.Context, b closure.Descriptor) (bool, error) {
+	if !w.hasBlob(b.Digest, b.Size) {
+		return false, nil
+	}
+	good, err := w.isIntact(ctx, b.Digest)
+	if !good && err == nil {
+		w.remove(b.Digest)
 	}
 	return good, err
 }

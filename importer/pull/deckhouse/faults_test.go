@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,6 +79,34 @@ func TestDamagedInstallerInOlderArchive(t *testing.T) {
 	if got, err := os.ReadFile(archive); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("the new archive differs from the one before the damage, want identical bytes; error %v", err)
 	}
+}
+
+// An interrupted pull leaves a layer whose content is damaged, for example after a power cut. The next pull
+// fetches the layer again, and does not report the source as damaged.
+func TestDamagedLayerOfInterruptedPull(t *testing.T) {
+	s := platformOnly(t)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	failing := pulltest.At(edition + "/blobs/")
+	var repaired atomic.Bool
+	r.Inject(registrytest.Answer(func(q *http.Request) bool { return !repaired.Load() && failing(q) }, http.StatusInternalServerError))
+	o := options(t, r, edition)
+	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
+	layouttest.Try(t, err)
+	defer c.Close()
+	o.Registry = c
+	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoPlatform, s.DeckhouseTag = false, "v1.68.1" }))
+	if _, err := pull.Run(t.Context(), o, nil); err == nil {
+		t.Fatal("the pull succeeded, want it to be interrupted")
+	}
+	layer := s.layerOf(edition+"/install", s.tags[edition+"/install:v1.68.1"])
+	name := filepath.Join(o.Dir, ".tmp/layoutproxy/blobs", strings.Replace(layer, ":", "-", 1))
+	info, err := os.Stat(name)
+	layouttest.Try(t, err)
+	pulltest.Flip(t, name, info.Size()/2)
+	repaired.Store(true)
+	pulltest.Run(t, o)
+	pulltest.ProveAll(t, pulltest.OpenAt(t, edition, o.Dir))
 }
 
 // If a request for content is refused or fails, the pull fails with this error. It does not report
