@@ -66,7 +66,8 @@ func (p *planner) planVersionsOf(ctx context.Context, f family, archive, name st
 		}
 	}
 	if pull.IsAbsent(err) || pull.IsRefused(err) {
-		p.draft.AddMissing(l.Repository, "", "cannot read the versions of the package: "+err.Error())
+		// This also leaves out the versions that were read before: half of the versions could be mistaken for all.
+		p.draft.AddTagProblem(l, "", "cannot read the versions of the package: "+err.Error())
 		return nil
 	}
 	return err

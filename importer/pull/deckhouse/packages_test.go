@@ -15,21 +15,24 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// If the versions of a package cannot be read, a pull leaves out this package and reports it. It
-// pulls the other packages.
+// If one of the versions of a package cannot be read, a pull leaves out this package and reports it. It pulls
+// the other packages. So does d8 mirror pull: see PullPackageVersions in internal/mirror/packages/packages.go of
+// deckhouse/deckhouse-cli.
 func TestUnreadablePackageVersions(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/packages"
-	for _, name := range []string{"good", "refused", "absent", "damaged"} {
+	for _, name := range []string{"good", "refused", "absent", "damaged", "blocked"} {
 		s.image(at, name, nil)
 		if name != "absent" {
 			s.channel(at+"/"+name+"/version", "stable", "v1.0.0", false)
 		}
 	}
+	s.channel(at+"/blocked/version", "v1.0.0", "v1.0.0", false)
 	s.writeAll()
 	bad := s.tags[at+"/damaged/version:stable"]
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.Contains(q.URL.Path, "/refused/version/") }, http.StatusForbidden))
+	r.Inject(registrytest.Answer(pulltest.At(at+"/blocked/version/manifests/v1.0.0"), http.StatusForbidden)) // after the tag stable was read
 	r.Inject(func(w http.ResponseWriter, q *http.Request, _ http.Handler) bool {
 		if strings.HasSuffix(q.URL.Path, "/damaged/version/manifests/stable") || strings.HasSuffix(q.URL.Path, bad.String()) {
 			w.Header().Set("Content-Type", specs.MediaTypeImageManifest)
@@ -46,7 +49,8 @@ func TestUnreadablePackageVersions(t *testing.T) {
 	if diff := cmp.Diff(want, pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))); diff != "" {
 		t.Error(diff)
 	}
-	expectMissing(t, report, at+"/refused/version: cannot read the versions of the package", at+"/absent/version: cannot read the versions of the package", at+"/damaged/version")
+	expectMissing(t, report, at+"/refused/version: cannot read the versions of the package", at+"/absent/version: cannot read the versions of the package", at+"/damaged/version",
+		at+"/blocked/version: cannot read the versions of the package")
 }
 
 // If the source does not have a blob of a package's version, or has it damaged, a pull leaves out the versions
