@@ -20,6 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -249,6 +250,50 @@ func TestUploadsAreReused(t *testing.T) {
 		t.Errorf("the second import uploaded %d blobs, want only the damaged one; it reports %+v", sent, report.Blobs)
 	}
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
+}
+
+// If a blob in a bucket is in quarantine, an import that repairs the blob ends the quarantine, as in a directory,
+// although the repaired object has the key and the size of the damaged one. A refresh does not end it.
+func TestImportRepairsQuarantinedObjects(t *testing.T) {
+	s := buckettest.Start(t)
+	bundle := importertest.OldBundle(t)
+	_, err := importInto(t, s, bundle)
+	layouttest.Try(t, err)
+	options := layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: s.Readers(t), QuarantineDir: filepath.Join(t.TempDir(), "quarantine")}
+	tree, err := layoutstore.Open(t.Context(), options)
+	layouttest.Try(t, err)
+	repo, err := tree.Snapshot().At("modules/console")
+	layouttest.Try(t, err)
+	l := repo.Layouts()[0]
+	blobs, err := l.Blobs(t.Context())
+	layouttest.Try(t, err)
+	key := "store/" + journal.BlobKey(blobs[0], 0)
+	damaged := s.Read(t, key)
+	damaged[0] ^= 1
+	s.Write(t, key, damaged)
+	stamp, err := l.Stamp(t.Context(), blobs[0])
+	layouttest.Try(t, err)
+	if news, err := repo.Quarantine(t.Context(), l, blobs[0], stamp, "wrong"); err != nil || !news {
+		t.Fatal(news, err)
+	}
+	_, err = tree.Refresh(t.Context())
+	layouttest.Try(t, err)
+	if _, err := repo.Blob(t.Context(), blobs[0]); err == nil {
+		t.Error("the damaged blob is served after a refresh, want a refusal")
+	}
+	report, err := importInto(t, s, bundle)
+	if err != nil || report.Blobs.Repaired != 1 {
+		t.Fatalf("the second import: got report %+v and error %v, want one repair", report, err)
+	}
+	later, err := layoutstore.Open(t.Context(), options)
+	layouttest.Try(t, err)
+	_, err = tree.Refresh(t.Context())
+	layouttest.Try(t, err)
+	for process, tree := range map[string]*layoutstore.Tree{"the same process": tree, "a later process": later} {
+		if _, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot()); err != nil {
+			t.Errorf("after the repair, in %s: %v", process, err)
+		}
+	}
 }
 
 // If the bucket ignores the conditions of conditional writes, an import fails and leaves the bucket empty.

@@ -52,8 +52,8 @@ func (o *object) Open(ctx context.Context) (*os.File, error) {
 }
 
 // OpenRange implements extent.Ranged. If the bucket lists no ETags, the object must have the size and the
-// modification time from the list. For a blob of a store, o has only the key and the size. Such a blob is
-// never replaced, so only its size is compared.
+// modification time from the list. For a blob of a store, o has only the key and the size. An import replaces
+// such a blob only if it is damaged, so only its size is compared.
 func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, now, err := o.reader.Get(ctx, o.Key, off, n, o.ETag)
 	switch {
@@ -73,7 +73,23 @@ func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, er
 
 func (o *object) String() string { return JoinPath(o.reader.Place(), o.Key) }
 
-// stampOfObject returns a text that identifies the content of an object.
+// stamp returns a text that identifies the content of the object. For a blob of a store, o has only the key and
+// the size, which stay the same when an import overwrites a damaged blob. So stamp asks the bucket for the state.
+func (o *object) stamp(ctx context.Context) (string, error) {
+	if o.ETag != "" || !o.LastModified.IsZero() {
+		return stampOfObject(o.Object), nil
+	}
+	now, err := o.reader.Stat(ctx, o.Key)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return "", err
+	}
+	return fmt.Sprintf("%d %s %d", now.Size, now.ETag, now.LastModified.Unix()), nil
+}
+
+// stampOfObject returns a text that identifies the content of an object in a list.
 func stampOfObject(o bucket.Object) string {
 	if o.ETag == "" {
 		return fmt.Sprintf("%d %d", o.Size, o.LastModified.Unix())

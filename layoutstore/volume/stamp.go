@@ -10,7 +10,8 @@ import (
 // StampOf returns a text that identifies the content of the files in a list. For files, it contains sizes,
 // modification times and inodes. It ignores the change time, which also changes when a hard link is added.
 // For an object, it contains the state in the last list of the bucket, because an object is only ever read in
-// that state. If ctx ends, StampOf returns its cause. Other errors come from opening the files.
+// that state. A blob of a store has no such state, so StampOf asks the bucket for its state. If ctx ends, StampOf
+// returns its cause. Other errors come from opening the files and from the bucket.
 func StampOf(ctx context.Context, where extent.List) (string, error) {
 	var all strings.Builder
 	for _, e := range where {
@@ -18,7 +19,11 @@ func StampOf(ctx context.Context, where extent.List) (string, error) {
 			return "", context.Cause(ctx)
 		}
 		if o, ok := e.File.(*object); ok {
-			all.WriteString(stampOfObject(o.Object) + ";")
+			stamp, err := o.stamp(ctx)
+			if err != nil {
+				return "", err
+			}
+			all.WriteString(stamp + ";")
 			continue
 		}
 		file, err := e.File.Open(ctx)
