@@ -62,7 +62,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	next.archives = append(next.archives, scanned...)
 	for i, h := range next.archives {
 		if store.IsRetired(h.name) {
-			next.archives[i] = h.withoutTags()
+			next.archives[i] = s.last.withoutTags(h)
 		}
 	}
 	slices.SortFunc(next.archives, func(a, b *volumeState) int {
@@ -83,6 +83,17 @@ func (h *volumeState) withoutTags() *volumeState {
 		bare.layouts[i] = &p
 	}
 	return &bare
+}
+
+// withoutTags is like the method of h. If st already contains the copy of h, it returns that copy, so that an
+// unchanged archive keeps its layouts, and its repositories are reused.
+func (st *sourceState) withoutTags(h *volumeState) *volumeState {
+	for _, old := range st.archives {
+		if old.tagged == h {
+			return old
+		}
+	}
+	return h.withoutTags()
 }
 
 // withTags undoes withoutTags: if h is a copy without tags, it returns the original; otherwise, h.

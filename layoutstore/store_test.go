@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
@@ -159,5 +160,34 @@ func TestInvalidStoreFilesAreReported(t *testing.T) {
 				t.Errorf("got the paths %q and the problems %v, want only the path a, and one problem of the store", s.Paths(), p)
 			}
 		})
+	}
+}
+
+// While a prune has removed the tags of an archive, but not yet the archive itself, a rescan without a change
+// makes no new generation. The archive is served by digest only, until its tags are back.
+func TestRescanOfRetiredArchiveChangesNothing(t *testing.T) {
+	dir, _, _ := publishing(t)
+	if err := os.Remove(filepath.Join(dir, journal.File)); err != nil {
+		t.Fatal(err)
+	}
+	due := time.Now().Add(time.Hour)
+	state := journal.State{Format: journal.Format, Generation: 5, Packed: []journal.Packed{{File: "new.tar", Name: "new.tar", Generation: 5, Retired: &due}}}
+	writeState(t, dir, state)
+	tree := openWith(t, layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, Indexes: []string{}})
+	for range 2 {
+		if change := refresh(t, tree); change.Changed {
+			t.Errorf("Refresh without a change = %+v, want Changed = false", change)
+		}
+		if got, want := served(t, tree), []string{"a:v1", "b:v1"}; !slices.Equal(got, want) {
+			t.Errorf("tags while an archive is retired: got %q, want %q", got, want)
+		}
+	}
+	state.Generation, state.Packed[0].Retired = 6, nil
+	writeState(t, dir, state)
+	if change := refresh(t, tree); !change.Changed {
+		t.Errorf("Refresh after the archive got its tags back = %+v, want Changed = true", change)
+	}
+	if got, want := served(t, tree), []string{"a:v1", "b:v1", "c:v1"}; !slices.Equal(got, want) {
+		t.Errorf("tags after the archive got its tags back: got %q, want %q", got, want)
 	}
 }
