@@ -235,12 +235,13 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 	} else if present, err = presentFiles(dir, in.inventory, loose); err != nil {
 		return err
 	}
-	found := in.inventory.CheckFiles(dir, present)
+	found := in.inventory.CheckFiles("", present)
 	if archive != "" {
-		found = in.inventory.CheckArchive(dir, archive, present)
+		found = in.inventory.CheckArchive("", archive, present)
 	}
 	intact := true
 	for _, p := range found {
+		p.Path = volume.JoinPath(dir, filepath.ToSlash(p.Path)) // dir may be a place in a bucket
 		if next.isWaiting(p.Path) || next.hasReported(p) {
 			intact = false
 			continue

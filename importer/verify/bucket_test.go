@@ -147,6 +147,31 @@ func TestListedFilesInABucket(t *testing.T) {
 	}
 }
 
+// Files that are in the inventory, but not in the bucket, are reported just as in a directory, with their places.
+func TestMissingListedFilesInABucket(t *testing.T) {
+	dir, chunks := bundle(t)
+	layouttest.WriteFile(t, filepath.Join(dir, "docs", "notes.txt"), "notes")
+	var b inventory.Builder
+	_, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b)
+	layouttest.Try(t, err)
+	listed, err := b.Build("test")
+	layouttest.Try(t, err)
+	listed.Files = append(listed.Files, inventory.File{Name: "docs/notes.txt", Size: 5, SHA256: sha2([]byte("notes"))})
+	slices.SortFunc(listed.Files, func(a, b inventory.File) int { return strings.Compare(a.Name, b.Name) })
+	data, _, err := newKey(t).EncodeSigned(listed)
+	layouttest.Try(t, err)
+	layouttest.WriteFile(t, filepath.Join(dir, inventory.Name), string(data))
+	for _, file := range []string{chunks[1], filepath.Join(dir, "module-x.tar"), filepath.Join(dir, "docs", "notes.txt")} {
+		layouttest.Try(t, os.Remove(file))
+	}
+	s := buckettest.Start(t)
+	upload(t, s, dir)
+	want, got := run(t, dir), runInBucket(t, s, place)
+	if diff := cmp.Diff(text(t, want, dir), text(t, got, place)); diff != "" || got.Whole || len(got.Causes) != len(want.Causes) {
+		t.Errorf("Whole = %v, %d causes; want false, %d causes, and equal reports for the directory (-) and the bucket (+): %s", got.Whole, len(got.Causes), len(want.Causes), diff)
+	}
+}
+
 // A damaged blob and a missing blob are reported in a bucket just as in a directory.
 func TestDamagedAndMissingBlobsInABucket(t *testing.T) {
 	dir := t.TempDir()
