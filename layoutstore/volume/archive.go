@@ -116,7 +116,11 @@ func (a *Archive) String() string { return a.set.Path() }
 
 // Where implements [Volume].
 func (a *Archive) Where(layout string) (path, entry string) {
-	return a.set.Path(), strings.TrimPrefix(layout, a.prefix)
+	entry, ok := a.archivePath(layout)
+	if !ok {
+		entry = layout
+	}
+	return a.set.Path(), entry
 }
 
 // Layouts implements [Volume].

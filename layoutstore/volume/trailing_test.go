@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -208,6 +210,31 @@ func TestReservedAndMisplacedLayouts(t *testing.T) {
 					t.Errorf("got the problems %v, want %v", got, c.problems)
 				}
 			})
+		})
+	}
+}
+
+// For each layout, Where returns the path of the layout in the archive, even in an archive of the old form.
+func TestWhereOfLayoutsInTheOldForm(t *testing.T) {
+	for archive, want := range map[string]map[string]string{
+		"module-x.tar": {"modules/x": ".", "modules/x/release": "release", "modules/x/extra/y": "extra/y"},
+		"security.tar": {"security/trivy-db": "trivy-db"},
+		"platform.tar": {".": ".", "install": "install"},
+	} {
+		var entries []entry
+		for _, p := range want {
+			entries = append(entries, entry{name: path.Join(p, "index.json"), body: "{}"})
+		}
+		openTwice(t, archive, pack(t, entries), func(t *testing.T, a *volume.Archive, _ []problem.Problem) {
+			listing, err := a.Layouts(t.Context())
+			layouttest.Try(t, err)
+			got := map[string]string{}
+			for _, l := range listing.Layouts {
+				_, got[l.Path] = a.Where(l.Path)
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("%s: got the places %q, want %q", archive, got, want)
+			}
 		})
 	}
 }
