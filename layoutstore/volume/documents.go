@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -22,14 +23,14 @@ type documents struct {
 // requested from the bucket at each start.
 const maxDocuments = 64 << 20
 
-// all returns the documents. The map is never nil.
+// all returns a copy of the map, because take may change the map at any time. The copy is never nil.
 func (d *documents) all() map[string]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.texts == nil {
 		return map[string]string{}
 	}
-	return d.texts
+	return maps.Clone(d.texts)
 }
 
 // take returns the document of a layout, and removes it from memory.
