@@ -166,6 +166,34 @@ func TestUnservableEntriesAreReported(t *testing.T) {
 	}
 }
 
+// GNU tar writes a label (--label, type V) and, in incremental archives (--listed-incremental, type D), directories
+// with lists of names (GNU tar manual, "Basic Tar Format"). None of these is a file, so they are not problems.
+func TestLabelAndIncrementalDirectories(t *testing.T) {
+	tree := buildUsual(t, "")
+	special := func(name string, flag string, body string) layouttest.Entry {
+		e := layouttest.File(name, []byte(body))
+		e.Patch = map[int]string{156: flag}
+		return e
+	}
+	for _, chunk := range []int64{0, 700} {
+		archive := filepath.Join(t.TempDir(), "platform.tar")
+		layouttest.Tar(t, archive, slices.Concat([]layouttest.Entry{special("Deckhouse 1.69", "V", ""), special("modules", "D", "Dx\x00\x00"), special("install", "D", "Yindex.json\x00\x00")},
+			entriesOf(t, tree, tar.FormatGNU))...)
+		if chunk > 0 {
+			layouttest.Split(t, archive, chunk)
+		}
+		options := archiveOptions(filepath.Dir(archive))
+		options.CacheDir = t.TempDir()
+		for range 2 { // the second round uses the cached index
+			opened := openAndSave(t, options)
+			wantServed(t, opened, contentOf(t, tree), all)
+			if found := problemsOf(opened.Snapshot()); len(found) > 0 {
+				t.Errorf("got the problems %v, want none", found)
+			}
+		}
+	}
+}
+
 // At most 1,000 entries of an archive are reported, and one more problem says that there are more.
 func TestManyUnservableEntries(t *testing.T) {
 	var entries []layouttest.Entry

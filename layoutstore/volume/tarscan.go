@@ -181,9 +181,16 @@ func (s *scan) compressed() string {
 	return ""
 }
 
+// These are types of entries that only GNU tar writes, in its own format: with --label, a name for the archive,
+// and with --listed-incremental, a directory with the names of its files (GNU tar manual, "Basic Tar Format").
+const (
+	volumeLabel     = 'V'
+	dumpedDirectory = 'D'
+)
+
 // addEntry adds an entry. It replaces an earlier entry with the same name.
 func (s *scan) addEntry(h *tar.Header, e tarEntry) {
-	if h.Typeflag == tar.TypeXGlobalHeader {
+	if h.Typeflag == tar.TypeXGlobalHeader || h.Typeflag == volumeLabel {
 		return
 	}
 	name, illegal := cleanName(h.Name)
@@ -191,7 +198,7 @@ func (s *scan) addEntry(h *tar.Header, e tarEntry) {
 	case illegal != "":
 		s.report(problem.Problem{Kind: problem.Damaged, Entry: h.Name, Reason: illegal})
 		return
-	case h.Typeflag == tar.TypeDir:
+	case h.Typeflag == tar.TypeDir, h.Typeflag == dumpedDirectory:
 		return
 	}
 	header, refused := name, refusal(h)
