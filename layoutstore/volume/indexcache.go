@@ -99,7 +99,7 @@ func decodeIndex(data []byte, documents bool, head ...string) (*tarIndex, bool) 
 	ix := d.index()
 	if documents {
 		ix.documents = map[string]string{}
-		for range d.count(2) {
+		for range d.atMost(maxLayouts, d.count(2)) {
 			layout := d.text()
 			ix.documents[layout] = d.text()
 		}
@@ -242,6 +242,16 @@ func (d *decoder) count(size int) int {
 	return int(n)
 }
 
+// atMost returns n. If n is more than most, which no scan exceeds, the index is bad, and atMost returns 0. In
+// memory, some items take fifty times as much as in the input, which anyone who can write into a bucket can make.
+func (d *decoder) atMost(most, n int) int {
+	if n > most {
+		d.bad, d.rest = true, nil
+		return 0
+	}
+	return n
+}
+
 func (d *decoder) text() string { return string(d.take(d.count(1))) }
 
 func (d *decoder) take(n int) []byte {
@@ -267,28 +277,31 @@ func (d *decoder) entry() tarEntry {
 
 func (d *decoder) index() *tarIndex {
 	ix := &tarIndex{entries: int(d.number()), end: d.number()}
-	for range d.count(4) {
+	for range d.atMost(2*maxProblems, d.count(4)) {
 		ix.problems = append(ix.problems, problem.Problem{Kind: problem.Kind(d.text()), Entry: d.text(), Reason: d.text(), Harmless: d.number() != 0})
 	}
-	for range d.count(2) {
+	for range d.atMost(maxLinks, d.count(2)) {
 		if ix.headers == nil {
 			ix.headers = map[string]string{}
 		}
 		name := d.text()
 		ix.headers[name] = d.text()
 	}
-	n := d.count(6)
-	ix.layouts = make([]tarLayout, n)
+	ix.layouts = make([]tarLayout, d.atMost(maxLayouts, d.count(6)))
+	left := maxEntries
 	for i := range ix.layouts {
 		l := &ix.layouts[i]
 		l.path = d.text()
 		l.index = d.entry()
-		l.blobs = make([]tarBlob, d.count(sha256.Size+3))
+		l.blobs = make([]tarBlob, d.atMost(left, d.count(sha256.Size+3)))
+		left -= len(l.blobs)
 		for j := range l.blobs {
 			l.blobs[j].sum = [sha256.Size]byte(d.take(sha256.Size))
 			l.blobs[j].tarEntry = d.entry()
 		}
-		for range d.count(4) {
+		odd := d.atMost(left, d.count(4))
+		left -= odd
+		for range odd {
 			if l.odd == nil {
 				l.odd = map[digest.Digest]tarEntry{}
 			}
