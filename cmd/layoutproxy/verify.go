@@ -190,6 +190,9 @@ func (a *againstFlags) compare(ctx context.Context, c *console.Output, flags set
 		return nil, nil, err
 	}
 	failures := plan.Failures(a.Repositories)
+	if len(plan.Repositories) == 0 && len(failures) == 0 {
+		return nil, nil, exit.ContentError(exit.WithHint(errors.New("there is nothing to compare: no repository of the sources has content"), "layoutproxy list SOURCE... shows their content"))
+	}
 	upstream, err := a.upstream.Open(to, false, stdin, c.Log)
 	if err != nil {
 		return nil, nil, err
