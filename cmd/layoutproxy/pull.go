@@ -23,6 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/ready"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -168,6 +169,9 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 	options, err := flags.complete(reference, dir)
 	if err != nil {
 		return err
+	}
+	if bucket.IsPlace(dir) {
+		return exit.UsageError(exit.WithHint(fmt.Errorf("%s is in a bucket, but a pull writes to a directory", dir), "pull into a directory, and import the bundle afterwards: layoutproxy import DIR --store "+dir))
 	}
 	if err := overlap.CheckNotStore(dir); err != nil {
 		return err
