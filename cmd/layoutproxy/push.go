@@ -100,7 +100,7 @@ func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args [
 
 func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, sources []string, to client.Reference) error {
 	if flags.ready {
-		if err := requireReady(ctx, cmd.ErrOrStderr(), flags.tree, sources); err != nil {
+		if err := requireReady(ctx, cmd.ErrOrStderr(), flags.tree, false, sources); err != nil {
 			return err
 		}
 	}

@@ -178,8 +178,8 @@ func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope)
 }
 
 // requireReady returns an error unless every platform version in the bundles is ready. Images may
-// be in bundles or in beside, a list of additional sources.
-func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bundles []string, beside ...string) error {
+// be in bundles or in beside, a list of additional sources. If deep is true, it reads every blob.
+func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, deep bool, bundles []string, beside ...string) error {
 	tree, err := source.Open(ctx, flags.Options(bundles))
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bu
 		}
 	}
 	question := ready.Question{Releases: versions}
-	facts, err := gatherReady(ctx, tree, ready.Scope{Question: question})
+	facts, err := gatherReady(ctx, tree, ready.Scope{Question: question, Deep: deep})
 	if err != nil {
 		return err
 	}
