@@ -3,6 +3,7 @@ package settings
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -62,10 +63,20 @@ func (o *S3) Writers() func(bucket.Place) bucket.Bucket {
 	return func(at bucket.Place) bucket.Bucket {
 		c, err := client()
 		if err != nil {
-			return noClient{at, err}
+			return noClient{at, clientError(err)}
 		}
 		return c.Open(at)
 	}
+}
+
+// clientError returns the error of requests to a bucket whose client could not be created. It is a
+// [bucket.ErrUnreachable], so that no command takes the source for an empty one. If a file is missing, the error is
+// no fs.ErrNotExist, which would mean that an object is missing.
+func clientError(err error) error {
+	if errors.As(err, new(*os.PathError)) {
+		return fmt.Errorf("%w: %s", bucket.ErrUnreachable, err.Error())
+	}
+	return fmt.Errorf("%w: %w", bucket.ErrUnreachable, err)
 }
 
 // noClient stands in for a bucket whose client could not be created. Every request to it fails with err.
