@@ -305,7 +305,14 @@ func Check(o Options) error {
 	if err := flags.Check(); err != nil {
 		return err
 	}
-	if err := exit.SourceError(flags.Options(flags.Sources(flags.Store.Dir)).Check()); err != nil {
+	sources := flags.Sources(flags.Store.Dir)
+	if err := exit.SourceError(flags.Options(sources).Check()); err != nil {
+		return err
+	}
+	if err := flags.S3.Check(sources); err != nil {
+		return err
+	}
+	if err := flags.Store.CheckPush(); err != nil {
 		return err
 	}
 	if _, err := flags.Key.Read(); err != nil {

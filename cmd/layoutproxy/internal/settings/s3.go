@@ -50,6 +50,23 @@ func (o *S3) client() (*s3.Client, error) {
 	return client, err
 }
 
+// Check returns an error if one of the names is a malformed place in a bucket, or if no client can be created for
+// such a place. It sends no request.
+func (o *S3) Check(names []string) error {
+	for _, name := range names {
+		if !bucket.IsPlace(name) {
+			continue
+		}
+		if _, err := ParsePlace(name); err != nil {
+			return err
+		}
+		if _, err := o.client(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Buckets returns a function that opens places in buckets. That function creates the client when it is first
 // called. If no client can be created, all requests to the buckets fail with the same error.
 func (o *S3) Buckets() func(bucket.Place) bucket.Reader {

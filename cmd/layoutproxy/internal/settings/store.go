@@ -79,6 +79,18 @@ func (s *Store) check() error {
 	return err
 }
 
+// CheckPush returns an error if the registry of --push-to cannot be used with these flags, without contacting it.
+func (s *Store) CheckPush() error {
+	if s.PushTo == "" {
+		return nil
+	}
+	to, err := ParseUpstream(s.PushTo)
+	if err != nil {
+		return err
+	}
+	return s.Upstream.CheckClient(to)
+}
+
 // pushPrefix is the beginning of the flags that configure the connection to the registry of
 // --push-to.
 const pushPrefix = "push-"

@@ -121,6 +121,21 @@ func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	}, nil
 }
 
+// CheckClient returns an error if Open cannot return a client for a registry: because the login is incomplete, or
+// a file with certificates is unusable. It reads nothing from standard input.
+func (u *Upstream) CheckClient(r client.Reference) error {
+	o, err := u.Options(strings.NewReader("any password"))
+	if err != nil {
+		return err
+	}
+	o.Registry = r.Registry
+	c, err := client.New(o)
+	if err == nil {
+		c.Close()
+	}
+	return err
+}
+
 // Open returns a client for a registry. push is whether the client will write to the registry.
 func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap.Logger) (*client.Client, error) {
 	o, err := u.Options(stdin)
