@@ -134,7 +134,7 @@ func (c *statusClient) fetch(ctx context.Context) (s *daemon.Status, text json.R
 		return nil, nil, c.refused()
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("%s answers %s: this is not the admin address of a layoutproxy", target, resp.Status)
+		return nil, nil, c.unexpected(resp)
 	}
 	text, err = io.ReadAll(io.LimitReader(resp.Body, maxStatus))
 	if err != nil {
@@ -205,6 +205,18 @@ func (c *statusClient) refused() error {
 		return exit.WithHint(errors.New(c.target.String()+" requires a login"), "give a login with --username and --password-stdin, or in LAYOUTPROXY_USERNAME and LAYOUTPROXY_PASSWORD")
 	}
 	return exit.WithHint(fmt.Errorf("%s refuses the login of %s", c.target, c.login.Username), "compare the name and the password with the file of --admin-htpasswd on the server")
+}
+
+// unexpected returns the error for an answer that contains no status.
+func (c *statusClient) unexpected(resp *http.Response) error {
+	switch {
+	case resp.StatusCode == http.StatusMisdirectedRequest:
+		return exit.WithHint(fmt.Errorf("%s answers %s: it does not accept this host name", c.target, resp.Status),
+			"name the IP address of the server, make the proxy in front of it send Host: 127.0.0.1:5580, or set --admin-htpasswd on the server")
+	case resp.StatusCode == http.StatusBadRequest && c.target.Scheme == "http":
+		return exit.WithHint(fmt.Errorf("%s answers %s to a request without TLS", c.target, resp.Status), "if the server has --admin-tls-cert, use https://")
+	}
+	return fmt.Errorf("%s answers %s: this is not the admin address of a layoutproxy", c.target, resp.Status)
 }
 
 func isLoopback(host string) bool {

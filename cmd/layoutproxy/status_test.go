@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,6 +84,24 @@ func TestStatusEndsLikeList(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// If a server refuses the host name or wants TLS, the hint says so. It does not say that the server is not a layoutproxy.
+func TestStatusNamesWhyAServerRefuses(t *testing.T) {
+	dir := t.TempDir()
+	layouttest.Publish(t, dir, "app", "v1")
+	p := start(t, dir)
+	named := program(t, "status", "http://status.example:5580")
+	named.Env = append(named.Env, "HTTP_PROXY=http://"+p.addresses["admin"])
+	encrypted := httptest.NewTLSServer(http.NotFoundHandler()) // A request without TLS gets 400: net/http, server.go, func (*conn) serve.
+	t.Cleanup(encrypted.Close)
+	plain := program(t, "status", strings.Replace(encrypted.URL, "https://", "http://", 1))
+	for want, cmd := range map[string]*exec.Cmd{"hint: name the IP address of the server, ": named, "use https://": plain} {
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != 1 || !strings.Contains(string(out), want) || strings.Contains(string(out), "not the admin address") {
+			t.Errorf("%q ends with %d, want 1 and %q:\n%s", cmd.Args[1:], got, want, out)
+		}
 	}
 }
 
