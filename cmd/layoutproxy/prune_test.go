@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -9,8 +10,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -62,5 +65,38 @@ func TestPruneRemovesImagesOfEarlierPrunes(t *testing.T) {
 				t.Errorf("the prune prints %q, want %q", text.String(), want)
 			}
 		})
+	}
+}
+
+// A prune whose plan is carried out has succeeded, even if images of earlier prunes cannot be removed
+// afterwards, for example because an import takes the lock, or because the object store fails.
+func TestPruneSucceedsIfOnlyItsSweepFails(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", buckettest.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", buckettest.SecretKey)
+	s3 := buckettest.Start(t)
+	store := "s3://" + buckettest.Bucket + "/store"
+	i, err := importer.New(importer.Options{Store: store, Buckets: s3.Buckets(t)})
+	layouttest.Try(t, err)
+	for _, tag := range []string{"v1.0.0", "v1.1.0"} {
+		dir := t.TempDir()
+		layouttest.Publish(t, dir, "app", tag)
+		_, err := i.Import(t.Context(), dir)
+		layouttest.Try(t, err)
+	}
+	published := false
+	s3.Fail(func(r buckettest.Request) buckettest.Fault {
+		if published {
+			return buckettest.Fault{Status: http.StatusForbidden, Code: "AccessDenied"}
+		}
+		published = r.Operation == buckettest.Put && strings.HasSuffix(r.Key, journal.StateFile)
+		return buckettest.Fault{}
+	})
+	out, status := output(t, "prune", "--store", store, "--s3-endpoint", s3.URL, "--s3-path-style", "--cache-dir", "", "--keep-newest", "1", "--yes")
+	if want := "done: the store is at generation 3\n"; status != 0 || !strings.Contains(out, want) || !strings.Contains(out, "the next prune or import will try again") {
+		t.Errorf("prune ended with %d, want 0, and the line %q and a warning in its output:\n%s", status, want, out)
+	}
+	s3.Fail(nil)
+	if out, _ := output(t, "list", store, "--s3-endpoint", s3.URL, "--s3-path-style", "--cache-dir", ""); strings.Contains(out, "v1.0.0") || !published {
+		t.Errorf("after the prune, list prints v1.0.0, want only v1.1.0:\n%s", out)
 	}
 }
