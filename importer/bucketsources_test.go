@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/gather"
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
@@ -106,6 +107,26 @@ func TestBundlesInBucketsAreNotKeptPacked(t *testing.T) {
 	_, err = i.Import(t.Context(), "s3://"+buckettest.Bucket+"/bundle/a.tar")
 	layouttest.Try(t, err)
 	importertest.Same(t, "unpacked", importertest.MustContent(t, store), importertest.MustContent(t, dir))
+}
+
+// If the inventory of a bundle lists an archive that is missing, an import into a bucket refuses the bundle as
+// an import into a directory does.
+func TestMissingArchiveIsNotImportedIntoABucket(t *testing.T) {
+	s := buckettest.Start(t)
+	dir := t.TempDir()
+	importertest.ArchiveOf(t, filepath.Join(dir, "a.tar"), "app:v1=image")
+	importertest.ArchiveOf(t, filepath.Join(dir, "b.tar"), "other:v1=image")
+	var b inventory.Builder
+	_, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b)
+	layouttest.Try(t, err)
+	listed, err := b.Build("test")
+	layouttest.Try(t, err)
+	data, err := listed.Encode()
+	layouttest.Try(t, errors.Join(err, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644), os.Remove(filepath.Join(dir, "b.tar"))))
+	var incomplete *importer.IncompleteError
+	if _, err := importInto(t, s, dir); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "the archive is missing") {
+		t.Errorf("got error %v, want *IncompleteError that says that the archive is missing", err)
+	}
 }
 
 // If an object of a store in a bucket is damaged, a running server keeps serving its last snapshot.

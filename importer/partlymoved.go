@@ -72,9 +72,9 @@ func (s *session) isPart(a *archive) (bool, error) {
 
 // hasMoved reports whether a problem concerns an archive that an earlier import moved into the
 // store. The bundle's inventory lists such an archive, and the store has it with the listed
-// checksums.
+// checksums. A store in a bucket never has one.
 func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, error) {
-	if !errors.Is(p.Err, inventory.ErrMissing) {
+	if s.store == nil || !errors.Is(p.Err, inventory.ErrMissing) {
 		return false, nil
 	}
 	dir, name := filepath.Split(p.Path)
