@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -382,6 +384,36 @@ func TestConcurrentImportsIntoABucket(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d imports failed because another writer published first", lost, 2*rounds)
+}
+
+// If the bucket cannot be reached when an import reads an index of the store, the index does not count as
+// damaged: nobody has to fix or remove it.
+func TestUnreachableIndexIsNotDamaged(t *testing.T) {
+	s := buckettest.Start(t)
+	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
+		t.Fatal(err)
+	}
+	bundle := importertest.NewBundle(t)
+	for n := 1; ; n++ { // the import reads an index more than once
+		reads := map[string]int{}
+		failed := false
+		s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
+			if r.Operation == buckettest.Get && strings.HasSuffix(r.Key, "index.json") {
+				if reads[r.Key]++; reads[r.Key] >= n {
+					failed, f.Status, f.Code = true, http.StatusForbidden, "AccessDenied"
+				}
+			}
+			return f
+		})
+		_, err := importInto(t, s, bundle)
+		if !failed {
+			layouttest.Try(t, err)
+			return
+		}
+		if !errors.Is(err, bucket.ErrUnreachable) || errors.As(err, new(*importer.DamagedError)) {
+			t.Errorf("read %d of an index failed: got error %v, want ErrUnreachable and not *DamagedError", n, err)
+		}
+	}
 }
 
 // Any request to the bucket may fail, before or after it takes effect. Readers then see either the

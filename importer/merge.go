@@ -143,6 +143,9 @@ func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
 		}
 	}
 	data, name, err := p.session.target.readIndex(ctx, at)
+	if layoutstore.IsExhausted(err) || layoutstore.IsTransient(err) {
+		return nil, fmt.Errorf("the store's %s: %w", name, err) // the index may be intact
+	}
 	if err == nil && data != nil {
 		err = m.parse(data, at)
 	}
@@ -152,7 +155,7 @@ func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
 	return m, nil
 }
 
-// DamagedError reports that an index of the store cannot be read, so nothing can be added to it.
+// DamagedError reports that an index of the store is damaged, so nothing can be added to it.
 type DamagedError struct {
 	Path string
 	Err  error
