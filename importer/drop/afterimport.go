@@ -28,6 +28,9 @@ import (
 func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.moveOrRemove(ctx, it, opened, changed)
+	if err != nil && errors.Is(err, ctx.Err()) {
+		return 0 // no file was moved: the bundle stays, and the next process imports it again
+	}
 	d.forgetMove(it.key())
 	if err == nil && len(rest) > 0 && !changed {
 		err = &restError{rest}
@@ -113,7 +116,8 @@ func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 }
 
 // moveOrRemove moves the files that an import has read to done/, or removes them. rest lists the
-// files of the bundle that stay, with a reason for each.
+// files of the bundle that stay, with a reason for each. If it returns the error of the context,
+// nothing was moved or removed.
 func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, changed bool) (rest []staying, err error) {
 	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {

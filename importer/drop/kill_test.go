@@ -63,6 +63,52 @@ func TestKilledWhileMovingFiles(t *testing.T) {
 	}
 }
 
+// endingContext is a context that ends when it is asked for the nth time whether it has ended.
+type endingContext struct {
+	context.Context
+	cancel   func()
+	counting bool
+	left     int
+}
+
+func (c *endingContext) Err() error {
+	if c.counting {
+		if c.left--; c.left == 0 {
+			c.cancel()
+		}
+	}
+	return c.Context.Err()
+}
+
+// If a server is stopped after it has published a directory, whatever it was doing, the next process moves
+// the directory to done/.
+func TestStoppedAfterPublication(t *testing.T) {
+	stopped := true
+	n := 1
+	for ; stopped; n++ {
+		d := newDropping(t)
+		importertest.Must(t, os.CopyFS(filepath.Join(d.dir, "bundle"), os.DirFS(importertest.AppTree(t, "a", "1.0").Dir())))
+		inner, cancel := context.WithCancel(t.Context())
+		ctx := &endingContext{Context: inner, cancel: cancel, left: n}
+		d.restart(func(o *drop.Options) { o.Published = func(context.Context) { ctx.counting = true } })
+		for range 2 {
+			_, _, _ = d.drop.Scan(ctx)
+			d.now = d.now.Add(time.Hour)
+		}
+		stopped = inner.Err() != nil
+		cancel()
+		d.restart()
+		d.scan(0)
+		d.scan(time.Hour)
+		if d.has("bundle") || !d.has("done/bundle/app/a/index.json") {
+			t.Errorf("stopped at check %d: the directory is not in done/, want it there; the status is %+v", n, d.drop.Status())
+		}
+	}
+	if n < 10 {
+		t.Errorf("the process was stopped at only %d checks, want more", n-2)
+	}
+}
+
 // killAtStep ends a process at its nth step. If meddle is set, it replaces a file before the next
 // process starts. It returns false if the process has fewer than n steps.
 func (c moveCase) killAtStep(t *testing.T, n int, meddle bool) bool {
