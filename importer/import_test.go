@@ -251,8 +251,8 @@ func TestNewNeedsAStore(t *testing.T) {
 func TestMissingBundle(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	_, err := importertest.New(t, store).Import(t.Context(), filepath.Join(t.TempDir(), "nothing"))
-	if !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%v", err)
+	if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, new(*importer.BundleError)) {
+		t.Errorf("got error %v, want a *BundleError that wraps ErrNotExist", err)
 	}
 	if _, err := os.Stat(store); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("stat of the store after the failed import: got error %v, want ErrNotExist", err)

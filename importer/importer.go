@@ -104,12 +104,12 @@ func New(o Options) (*Importer, error) {
 // Import fails with *IncompleteError if a bundle is incomplete or damaged, and with *NoSpaceError
 // if the store's file system has too little free space. For a store in a bucket, it can fail with
 // ErrLost or ErrNoConditions. If the key did not sign a bundle, the error is
-// *inventory.SignatureError or inventory.ErrFormat. If a bundle is missing, the error comes from
-// layoutstore.Open. Other errors come from the context and the file system.
+// *inventory.SignatureError or inventory.ErrFormat. If a bundle cannot be opened, the error is a
+// *BundleError. Other errors come from the context and the file system.
 func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {
 	b, err := openBundle(ctx, bundles, i.options)
 	if err != nil {
-		return Report{}, err
+		return Report{}, &BundleError{err}
 	}
 	if bucket.IsPlace(i.options.Store) {
 		return i.importToBucket(ctx, b)
@@ -130,6 +130,13 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 	}
 	return report, s.store.Clear()
 }
+
+// BundleError reports that a bundle cannot be opened, for example because it is missing. Err comes
+// from layoutstore.Open.
+type BundleError struct{ Err error }
+
+func (e *BundleError) Error() string { return e.Err.Error() }
+func (e *BundleError) Unwrap() error { return e.Err }
 
 // Recover completes the publication of a killed process, if there is one. It creates the store if
 // it is missing. If another process has the lock, Recover does nothing, because that process has

@@ -180,6 +180,8 @@ func ImportError(err error) error {
 			return WithHint(err, "free some space and import again")
 		}
 		return WithHint(err, "nothing was changed: free some space and import again")
+	case errors.Is(err, os.ErrPermission) && errors.As(err, new(*importer.BundleError)):
+		return WithHint(err, "the bundle cannot be read: check its disk and its permissions, and import again")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
 		return WithHint(err, "an import writes to the store: give this user write permission")
 	}

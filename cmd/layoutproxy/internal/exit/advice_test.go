@@ -2,6 +2,7 @@ package exit_test
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,6 +41,22 @@ func TestAdviceForRegistryErrors(t *testing.T) {
 			if line := exit.OneLine(sorted); !strings.Contains(line, test.cause) || !strings.Contains(line, test.remedy) {
 				t.Errorf("%s: OneLine() = %q, want a line with %q and %q", name, line, test.cause, test.remedy)
 			}
+		}
+	}
+}
+
+// If a user may not read a bundle, the advice of an import is about the bundle. Otherwise, it is about the store.
+func TestAdviceForPermissions(t *testing.T) {
+	denied := &fs.PathError{Op: "open", Path: "/media/bundle", Err: syscall.EACCES}
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{&importer.BundleError{Err: denied}, "the bundle cannot be read"},
+		{denied, "an import writes to the store"},
+	} {
+		if hint := exit.Hint(exit.ImportError(test.err)); !strings.HasPrefix(hint, test.want) {
+			t.Errorf("%T: got the hint %q, want one that begins with %q", test.err, hint, test.want)
 		}
 	}
 }
