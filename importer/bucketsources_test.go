@@ -109,9 +109,9 @@ func TestBundlesInBucketsAreNotKeptPacked(t *testing.T) {
 	importertest.Same(t, "unpacked", importertest.MustContent(t, store), importertest.MustContent(t, dir))
 }
 
-// If the inventory of a bundle lists an archive that is missing, an import into a bucket refuses the bundle as
-// an import into a directory does.
-func TestMissingArchiveIsNotImportedIntoABucket(t *testing.T) {
+// If the inventory of a bundle lists an archive that is missing, an import refuses the bundle, whether the
+// bundle and the store are in directories or in buckets.
+func TestBundlesWithAMissingArchive(t *testing.T) {
 	s := buckettest.Start(t)
 	dir := t.TempDir()
 	importertest.ArchiveOf(t, filepath.Join(dir, "a.tar"), "app:v1=image")
@@ -123,9 +123,16 @@ func TestMissingArchiveIsNotImportedIntoABucket(t *testing.T) {
 	layouttest.Try(t, err)
 	data, err := listed.Encode()
 	layouttest.Try(t, errors.Join(err, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644), os.Remove(filepath.Join(dir, "b.tar"))))
-	var incomplete *importer.IncompleteError
-	if _, err := importInto(t, s, dir); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "the archive is missing") {
-		t.Errorf("got error %v, want *IncompleteError that says that the archive is missing", err)
+	writeInto(t, s, dir, "bundle")
+	for _, bundle := range []string{dir, "s3://" + buckettest.Bucket + "/bundle"} {
+		for _, store := range []string{filepath.Join(t.TempDir(), "store"), inBucket} {
+			i, err := importer.New(importer.Options{Store: store, Buckets: s.Buckets(t)})
+			layouttest.Try(t, err)
+			var incomplete *importer.IncompleteError
+			if _, err := i.Import(t.Context(), bundle); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), bundle+"/b.tar: the archive is missing") {
+				t.Errorf("%s into %s: got error %v, want *IncompleteError that says that the archive is missing", bundle, store, err)
+			}
+		}
 	}
 }
 

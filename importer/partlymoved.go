@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
@@ -72,9 +73,9 @@ func (s *session) isPart(a *archive) (bool, error) {
 
 // hasMoved reports whether a problem concerns an archive that an earlier import moved into the
 // store. The bundle's inventory lists such an archive, and the store has it with the listed
-// checksums. A store in a bucket never has one.
+// checksums. No import moves an archive out of or into a bucket.
 func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, error) {
-	if s.store == nil || !errors.Is(p.Err, inventory.ErrMissing) {
+	if s.store == nil || bucket.IsPlace(p.Path) || !errors.Is(p.Err, inventory.ErrMissing) {
 		return false, nil
 	}
 	dir, name := filepath.Split(p.Path)
