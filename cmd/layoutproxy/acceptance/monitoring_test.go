@@ -46,8 +46,9 @@ func TestAlertRulesFire(t *testing.T) {
 // The dashboard, the alert rules and the docs use only metrics that layoutproxy exports. If a
 // metric does not exist, a panel stays empty, or an alert never fires.
 func TestQueriesUseExistingMetrics(t *testing.T) {
-	// Each of these options adds metrics.
-	s := serve(t, bundleDir, "--client-connections", "100", "--scrub", "1MB/s", "--store", t.TempDir(), "--drop-dir", t.TempDir())
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	// Each of these options adds metrics. The store is empty, so the server pushes nothing.
+	s := serve(t, bundleDir, "--client-connections", "100", "--scrub", "1MB/s", "--store", t.TempDir(), "--drop-dir", t.TempDir(), "--push-to", "127.0.0.1:1/mirror")
 	for _, path := range []string{"install/manifests/v1.70.1", "install/tags/list"} {
 		body(t, "http://"+s.registry+"/v2/deckhouse/ee/"+path)
 	}

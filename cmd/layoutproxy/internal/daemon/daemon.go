@@ -118,7 +118,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 // start creates the handlers and the background jobs, and listens on the addresses.
 func (s *Daemon) start() (err error) {
 	metrics := prometheus.NewRegistry()
-	if s.follower, err = newFollower(s.log, s.flags); err != nil {
+	if s.follower, err = newFollower(s.log, s.flags, metrics); err != nil {
 		return err
 	}
 	s.live.onChange = s.follower.push

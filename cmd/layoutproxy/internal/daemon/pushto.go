@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
@@ -48,11 +49,12 @@ type follower struct {
 
 	mu      sync.Mutex
 	status  drop.Status
+	failed  bool // whether the last push that has ended failed, and something is left to push
 	unsplit bool // value of --no-edition-split
 }
 
 // newFollower returns the follower of a server's store, or nil without --push-to.
-func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
+func newFollower(log *zap.Logger, flags *settings.Serve, metrics prometheus.Registerer) (*follower, error) {
 	p := &flags.Store
 	if p.PushTo == "" {
 		return nil, nil
@@ -72,7 +74,10 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	f.revision, f.once, f.state = f.readRevision, f.pushAll, openState(log, to)
 	f.status.Name = p.PushTo
 	f.push() // An earlier process may not have pushed everything.
-	return f, nil
+	return f, metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "layoutproxy_last_push_successful",
+		Help: "Whether the last push of the store succeeded: 1 or 0.",
+	}, f.lastSuccessful))
 }
 
 // openState opens the state directory. If the server cannot write there, for example because the root
@@ -245,6 +250,20 @@ func (f *follower) setState(state, detail string) {
 	defer f.mu.Unlock()
 	f.status.State, f.status.Detail, f.status.Since = state, detail, time.Now()
 	f.status.Bytes, f.status.Total = 0, 0
+	if state != "pushing" {
+		f.failed = state == "failed"
+	}
+}
+
+// lastSuccessful returns 0 from the end of a push that failed until a push succeeds or nothing is left to
+// push, and otherwise 1. A retry that is running changes nothing.
+func (f *follower) lastSuccessful() float64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed {
+		return 0
+	}
+	return 1
 }
 
 // pushes returns the state of the push for /status. Before the first push, the list is empty;

@@ -103,7 +103,8 @@ func TestEachGenerationIsPushedOnce(t *testing.T) {
 }
 
 // A change starts a push unless the store's content is already pushed, or a retry of a failed push is
-// not due yet. A push that finds no images does not count as pushed in /status.
+// not due yet. A push that finds no images does not count as pushed in /status. The metric of the last
+// push is 0 from the end of a push that failed to the end of one that did not, also during retries.
 func TestChangesThatStartPushes(t *testing.T) {
 	to, err := client.New(client.Options{Registry: "127.0.0.1:1"})
 	layouttest.Try(t, err)
@@ -112,12 +113,14 @@ func TestChangesThatStartPushes(t *testing.T) {
 		var revision string
 		var unreadable, refused error
 		pushes, empty := 0, false
+		var before []float64 // values of the metric when pushes start
+		var f *follower
 		set := func(do func()) {
 			mu.Lock()
 			defer mu.Unlock()
 			do()
 		}
-		f := &follower{log: zap.NewNop(), client: to, changed: make(trigger, 1),
+		f = &follower{log: zap.NewNop(), client: to, changed: make(trigger, 1),
 			revision: func(context.Context) (string, error) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -130,6 +133,7 @@ func TestChangesThatStartPushes(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				pushes++
+				before = append(before, f.lastSuccessful())
 				return !empty, errors.Join(unreadable, refused)
 			}}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -146,6 +150,9 @@ func TestChangesThatStartPushes(t *testing.T) {
 			}
 			if pushes != want || got != state {
 				t.Errorf("%s: got %d pushes and the state %q, want %d and %q", what, pushes, got, want, state)
+			}
+			if successful := f.lastSuccessful() == 1; successful != (state != "failed") {
+				t.Errorf("%s: the last push counts as successful: %t, want %t", what, successful, state != "failed")
 			}
 		}
 		change := func() { f.push() }
@@ -190,6 +197,9 @@ func TestChangesThatStartPushes(t *testing.T) {
 		set(func() { revision = "3" })
 		change()
 		expect("the pushed generation is back", 5, "pushed")
+		if want := []float64{1, 1, 1, 1, 0, 0, 1}; !slices.Equal(before, want) {
+			t.Errorf("when pushes start, the metric has the values %v, want %v", before, want)
+		}
 		cancel()
 		layouttest.Try(t, <-ended)
 	})
