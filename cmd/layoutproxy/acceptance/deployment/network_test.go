@@ -69,6 +69,33 @@ func TestServiceMonitorFindsItsService(t *testing.T) {
 	}
 }
 
+// The alert LayoutproxyDown applies only to jobs whose name contains layoutproxy. The Prometheus
+// operator names the job after the service, and then applies the relabelings of the endpoint
+// (prometheus-operator, pkg/prometheus/promcfg.go, generateServiceMonitorConfig).
+func TestServiceMonitorJobMatchesTheAlert(t *testing.T) {
+	for values, want := range map[string]string{
+		"":                           "mirror-layoutproxy-metrics",
+		"fullnameOverride: images\n": "layoutproxy-images-metrics",
+		"nameOverride: images\n":     "layoutproxy-mirror-images-metrics",
+	} {
+		all := objects(t, values+"serviceMonitor: {enabled: true}")
+		job := ""
+		for _, s := range services(all) {
+			if s.Labels["layoutproxy/metrics"] == "true" {
+				job = s.Name
+			}
+		}
+		for _, r := range one[*monitoring.ServiceMonitor](t, all).Spec.Endpoints[0].RelabelConfigs {
+			if r.TargetLabel == "job" && r.Replacement != nil {
+				job = *r.Replacement
+			}
+		}
+		if job != want {
+			t.Errorf("values %q: got the job %q, want %q", values, job, want)
+		}
+	}
+}
+
 func services(all []runtime.Object) (found []*core.Service) {
 	for _, object := range all {
 		if s, ok := object.(*core.Service); ok {
