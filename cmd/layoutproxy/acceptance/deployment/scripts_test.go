@@ -98,6 +98,23 @@ func TestScriptsWriteWhereTheCallerIs(t *testing.T) {
 	}
 }
 
+// If the name of a script is relative, a variable CDPATH of the user does not lead it to another project.
+func TestScriptsIgnoreCDPATH(t *testing.T) {
+	project, env := fakeProject(t)
+	other, _ := fakeProject(t)
+	cmd := exec.CommandContext(t.Context(), "deploy/release/build", "--unsigned")
+	cmd.Dir, cmd.Env = project, append(env, "CDPATH="+other)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("deploy/release/build: %v\n%s", err, out)
+	}
+	if _, err := os.Stat(filepath.Join(project, "dist/release/SHA256SUMS")); err != nil {
+		t.Errorf("the script has built no release of its project: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(other, "dist")); err == nil {
+		t.Error("the script has built another project, to which CDPATH leads")
+	}
+}
+
 // The full tier finds the fuzz targets of a project whose path contains a space.
 func TestFuzzTargetsAreFound(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(projectDir, ".ci/test"))
