@@ -44,7 +44,7 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 		options.AccessLog = s.log.Named("access")
 	}
 	for _, c := range []prometheus.Collector{
-		observe.Tree{Snapshot: s.live.tree.Snapshot, Problems: s.live.problemsNow, Refused: s.refusals.count.Load}, s.reloaded,
+		observe.Tree{Snapshot: s.live.tree.Snapshot, Problems: s.live.problemsNow, Refused: s.refusals.count.Load}, s.reloaded, newReachable(s.reach),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := metrics.Register(c); err != nil {

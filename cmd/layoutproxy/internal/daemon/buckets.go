@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
@@ -25,6 +26,19 @@ func newMonitor(log *zap.Logger) *outage.Monitor {
 			log.Info("the bucket can be reached again", zap.String("bucket", place))
 		}
 	}})
+}
+
+// newReachable returns the metric of a monitor: whether the buckets that the server uses can be reached.
+func newReachable(m *outage.Monitor) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "layoutproxy_buckets_reachable",
+		Help: "Whether all buckets of the sources and of the store can be reached: 1 or 0.",
+	}, func() float64 {
+		if m.Err() != nil {
+			return 0
+		}
+		return 1
+	})
 }
 
 // monitored returns a copy of o whose bucket readers report failures and successes to m.

@@ -8,13 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // A server is ready if it can reach the buckets that it serves. Other buckets do not matter: those that
-// only a rejected configuration names, and those that a new configuration no longer names.
+// only a rejected configuration names, and those that a new configuration no longer names. /metrics says
+// the same.
 func TestOnlyServedBucketsMakeServerUnready(t *testing.T) {
 	store := buckettest.Start(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", buckettest.AccessKey)
@@ -37,8 +39,19 @@ func TestOnlyServedBucketsMakeServerUnready(t *testing.T) {
 	served := "s3://" + buckettest.Bucket + "/bundle"
 	write(dir, served)
 	s := running(t, "--config", config, "--s3-endpoint", store.URL, "--s3-path-style")
+	metrics := "http://" + s.servers[1].Listener.Addr().String() + "/metrics"
+	client := &http.Client{Timeout: time.Minute}
 	ready := func(want int, when string) {
 		t.Helper()
+		reachable := "\nlayoutproxy_buckets_reachable 1\n"
+		if want != http.StatusOK {
+			reachable = "\nlayoutproxy_buckets_reachable 0\n"
+		}
+		all, _, err := fetch(client, metrics)
+		layouttest.Try(t, err)
+		if !strings.Contains(string(all), reachable) {
+			t.Errorf("/metrics %s: does not contain %q, want it", when, reachable)
+		}
 		w := httptest.NewRecorder()
 		s.ready(w, nil)
 		if w.Code != want {
