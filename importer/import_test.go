@@ -187,8 +187,20 @@ func TestImportsTakeTurns(t *testing.T) {
 	}
 }
 
-// An interrupted import keeps its proven blobs in staging. The next import reuses them.
+// An interrupted import keeps its proven blobs in staging. The next import reuses them, also if a server of the
+// store has started meanwhile.
 func TestInterruptedImportResumes(t *testing.T) {
+	for name, between := range map[string]func(*importertest.Importer) error{
+		"at once":                func(*importertest.Importer) error { return nil },
+		"after a server's start": func(i *importertest.Importer) error { return i.Recover(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) { resume(t, between) })
+	}
+}
+
+// resume interrupts an import, calls between, and imports the bundle again.
+func resume(t *testing.T, between func(*importertest.Importer) error) {
+	t.Helper()
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.NewBundle(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	i := importertest.New(t, store)
@@ -210,6 +222,7 @@ func TestInterruptedImportResumes(t *testing.T) {
 	if len(importertest.Unfinished(t, store)) == 0 {
 		t.Fatal("the interrupted import kept no blobs in staging, want some")
 	}
+	importertest.Must(t, between(importertest.New(t, store)))
 	all, rest := importertest.Imported(t, filepath.Join(t.TempDir(), "other"), bundle), importertest.Imported(t, store, bundle)
 	if rest.Blobs.Written > all.Blobs.Written-5 || rest.Blobs.Verified != all.Blobs.Verified {
 		t.Errorf("blobs of the resumed import: got %+v, want at least 5 fewer written, and as many verified, as by an import into an empty store: %+v", rest.Blobs, all.Blobs)

@@ -139,8 +139,9 @@ func (e *BundleError) Error() string { return e.Err.Error() }
 func (e *BundleError) Unwrap() error { return e.Err }
 
 // Recover completes the publication of a killed process, if there is one. It creates the store if
-// it is missing. If another process has the lock, Recover does nothing, because that process has
-// already completed the publication. Errors come from the context and the file system.
+// it is missing. It keeps the blobs that an interrupted import has staged. If another process has
+// the lock, Recover does nothing, because that process has already completed the publication.
+// Errors come from the context and the file system.
 func (i *Importer) Recover(ctx context.Context) error {
 	if bucket.IsPlace(i.options.Store) {
 		return nil // the pointer moves in one step, so a publication in a bucket is never unfinished
@@ -154,7 +155,7 @@ func (i *Importer) Recover(ctx context.Context) error {
 	}
 	defer s.store.Close()
 	s.finishMoves(ctx, false)
-	return s.store.Clear()
+	return s.store.ClearExceptBlobs()
 }
 
 func (i *Importer) logWaiting() error {

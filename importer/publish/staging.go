@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 const (
@@ -36,16 +37,36 @@ func (s *Store) Clear() error {
 	return nil
 }
 
+// ClearExceptBlobs is like Clear, but keeps the staged blobs: if an interrupted import is repeated, it resumes
+// from them.
+func (s *Store) ClearExceptBlobs() error {
+	err := s.sweep(func(at string) bool {
+		_, _, isBlob := names.ParseBlobPath(at)
+		return isBlob
+	})
+	if err != nil {
+		return fmt.Errorf("clearing the staging directory of the store: %w", err)
+	}
+	for _, dir := range []string{temporary, stagedTree, staging} {
+		_ = s.root.Remove(dir) // fails if the directory is not empty
+	}
+	return nil
+}
+
 // Sweep removes all staged files except the wanted ones. The keys of wanted are paths in the tree. Sweep also
 // removes empty directories, because they would be published as layouts without an index.
 func (s *Store) Sweep(wanted map[string]bool) error {
+	return s.sweep(func(at string) bool { return wanted[at] })
+}
+
+func (s *Store) sweep(isWanted func(at string) bool) error {
 	var dirs []string
 	err := s.walkStaged(func(at string, dir bool) error {
 		if dir {
 			dirs = append(dirs, at)
 			return nil
 		}
-		if wanted[at] {
+		if isWanted(at) {
 			return nil
 		}
 		return s.Remove(StagedPath(at))
