@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/importer"
-	"github.com/layoutproxy/layoutproxy/importer/gather"
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
@@ -116,13 +115,8 @@ func TestBundlesWithAMissingArchive(t *testing.T) {
 	dir := t.TempDir()
 	importertest.ArchiveOf(t, filepath.Join(dir, "a.tar"), "app:v1=image")
 	importertest.ArchiveOf(t, filepath.Join(dir, "b.tar"), "other:v1=image")
-	var b inventory.Builder
-	_, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b)
-	layouttest.Try(t, err)
-	listed, err := b.Build("test")
-	layouttest.Try(t, err)
-	data, err := listed.Encode()
-	layouttest.Try(t, errors.Join(err, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644), os.Remove(filepath.Join(dir, "b.tar"))))
+	writeInventory(t, dir)
+	layouttest.Try(t, os.Remove(filepath.Join(dir, "b.tar")))
 	writeInto(t, s, dir, "bundle")
 	for _, bundle := range []string{dir, "s3://" + buckettest.Bucket + "/bundle"} {
 		for _, store := range []string{filepath.Join(t.TempDir(), "store"), inBucket} {

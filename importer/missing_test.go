@@ -10,10 +10,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/gather"
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -292,5 +297,47 @@ func TestHostileEntries(t *testing.T) {
 func TestEmptyBundle(t *testing.T) {
 	if problems := refused(t, t.TempDir()); len(problems) != 1 || problems[0].Kind != layoutstore.Incomplete {
 		t.Errorf("%+v", problems)
+	}
+}
+
+// writeInventory writes the inventory of a directory, without a signature, into the directory.
+func writeInventory(t *testing.T, dir string) {
+	t.Helper()
+	var b inventory.Builder
+	_, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b)
+	importertest.Must(t, err)
+	listed, err := b.Build("test")
+	importertest.Must(t, err)
+	data, err := listed.Encode()
+	importertest.Must(t, err)
+	importertest.Must(t, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644))
+}
+
+// If an archive of a bundle was moved into the store, the rest of the bundle is complete without it. After a
+// prune has removed the archive's tags, the archive is missing.
+func TestMissingArchiveThatWasPruned(t *testing.T) {
+	store, dir := filepath.Join(importertest.Scratch(t), "store"), importertest.Scratch(t)
+	moved := importertest.ArchiveOf(t, filepath.Join(dir, "a.tar"), "app:v1.0.0=old")
+	importertest.ArchiveOf(t, filepath.Join(dir, "b.tar"), "other:v1.0.0=other")
+	writeInventory(t, dir)
+	importertest.Kept(t, store, moved)
+	if _, err := os.Lstat(moved); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("stat of the archive after its import: got error %v, want ErrNotExist", err)
+	}
+	importertest.Imported(t, store, dir)
+
+	importertest.Imported(t, store, importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "c.tar"), "app:v1.1.0=new"))
+	p, err := prune.New(prune.Options{Store: store})
+	importertest.Must(t, err)
+	_, err = p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}, Grace: time.Hour})
+	importertest.Must(t, err)
+	state, err := journal.ReadState(store)
+	importertest.Must(t, err)
+	if len(state.Packed) != 1 || state.Packed[0].Retired == nil {
+		t.Fatalf("archives of the store after the prune: got %+v, want one without tags", state.Packed)
+	}
+	var incomplete *importer.IncompleteError
+	if _, err := importertest.New(t, store).Import(t.Context(), dir); !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 || incomplete.Problems[0].Path != moved {
+		t.Errorf("import of the rest of the bundle after the prune: got error %v, want one problem, about the pruned archive", err)
 	}
 }

@@ -73,7 +73,7 @@ func (s *session) isPart(a *archive) (bool, error) {
 
 // hasMoved reports whether a problem concerns an archive that an earlier import moved into the
 // store. The bundle's inventory lists such an archive, and the store has it with the listed
-// checksums. No import moves an archive out of or into a bucket.
+// checksums, and serves its tags. No import moves an archive out of or into a bucket.
 func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, error) {
 	if s.store == nil || bucket.IsPlace(p.Path) || !errors.Is(p.Err, inventory.ErrMissing) {
 		return false, nil
@@ -90,7 +90,7 @@ func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, er
 	archives, _ := inventory.Archives(list.Files)
 	at := slices.IndexFunc(archives, func(a *inventory.Archive) bool { return a.Name == name })
 	for _, packed := range s.store.State().Packed {
-		if at < 0 || packed.Name != name {
+		if at < 0 || packed.Name != name || packed.Retired != nil {
 			continue
 		}
 		if same, err := s.hasListed(ctx, packed.File, archives[at]); same || err != nil {
