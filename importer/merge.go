@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -54,7 +55,8 @@ func (p *plan) addDescriptors(ctx context.Context, r repository, m *merging, tag
 			m.add(w)
 		}
 	}
-	m.changed = m.changed || m.old == nil && (!m.known || p.receivesBlobs(r.path))
+	isEmpty := len(r.graph.Manifests)+len(r.graph.Blobs) == 0 // an empty repository is published, too
+	m.changed = m.changed || m.old == nil && (!m.known && isEmpty || p.receivesBlobs(r.path))
 	return nil
 }
 
@@ -96,14 +98,16 @@ func (m *merging) releaseTag(tag string, d digest.Digest, tags *Tags) bool {
 // index.
 func (p *plan) receivesBlobs(at string) bool {
 	if p.receivers == nil {
-		p.receivers = map[string]bool{}
+		p.receivers = map[string][]*content{}
 		for _, c := range p.contents {
 			for _, place := range c.places {
-				p.receivers[place] = p.receivers[place] || c.proven
+				if c.proven {
+					p.receivers[place] = append(p.receivers[place], c)
+				}
 			}
 		}
 	}
-	return p.receivers[at]
+	return slices.ContainsFunc(p.receivers[at], func(c *content) bool { return p.isWanted(blobName(at, c.digest)) })
 }
 
 // merging is an index of the store that is being changed.

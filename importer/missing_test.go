@@ -17,6 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -232,6 +233,34 @@ func TestAllowIncompleteChunks(t *testing.T) {
 		t.Errorf("import with all chunks: got report %+v, want one replaced tag and no problems", report)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(want))
+}
+
+// With AllowIncomplete, an import publishes no repository whose images are all incomplete. A repository without
+// images is complete.
+func TestAllowIncompleteRepositories(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	tree.Layout("modules/empty").Write()
+	l := tree.Layout("modules/lost")
+	l.Tag(l.Image(layouttest.Image{Name: "lost", LayerSizes: []int64{9000, 100}}), "v1")
+	l.Write()
+	importertest.Must(t, os.Remove(importertest.LargestFile(t, tree.Dir(), "/blobs/")))
+	s := buckettest.Start(t)
+	dir := filepath.Join(importertest.Scratch(t), "store")
+	for store, read := range map[string]func() importertest.Content{
+		dir:      func() importertest.Content { return importertest.MustContent(t, dir) },
+		inBucket: func() importertest.Content { return contentOfStore(t, s) },
+	} {
+		i, err := importer.New(importer.Options{Store: store, Buckets: s.Buckets(t), AllowIncomplete: true})
+		importertest.Must(t, err)
+		for n := range 2 {
+			report, err := i.Import(t.Context(), tree.Dir())
+			importertest.Must(t, err)
+			if report.Changed != (n == 0) || report.Generation != 1 || len(report.Problems) != 1 || report.Tags != (importer.Tags{LeftOut: 1}) {
+				t.Errorf("%s: import %d: got report %+v, want generation 1, one problem and one tag left out", store, n, report)
+			}
+			importertest.Same(t, store, read(), importertest.Content{"modules/empty": ""})
+		}
+	}
 }
 
 // packIndexFirst packs the small files of a tree before the large ones. So the index precedes the

@@ -64,8 +64,9 @@ type plan struct {
 	contradicted map[typedDigest]bool
 	// repaired are the paths of damaged blobs in the store, which the import replaces.
 	repaired map[string]bool
-	// receivers are the layouts of the store that get blobs. It is nil until it is needed.
-	receivers map[string]bool
+	// receivers maps each layout of the store to the proven contents that are missing or damaged
+	// there. It is nil until it is needed.
+	receivers map[string][]*content
 	// needed are the paths of blobs that complete images need. It is nil while all images are
 	// complete.
 	needed map[string]bool
@@ -197,10 +198,16 @@ func (p *plan) wantedBlobs() map[string]bool {
 	wanted := map[string]bool{}
 	for _, c := range p.contents {
 		for _, at := range c.places {
-			if name := blobName(at, c.digest); p.needed == nil || p.needed[name] || p.repaired[name] {
+			if name := blobName(at, c.digest); p.isWanted(name) {
 				wanted[name] = true
 			}
 		}
 	}
 	return wanted
+}
+
+// isWanted reports whether a blob must be staged if the store needs it. name is the blob's path,
+// relative to the tree.
+func (p *plan) isWanted(name string) bool {
+	return p.needed == nil || p.needed[name] || p.repaired[name]
 }

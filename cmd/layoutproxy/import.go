@@ -153,12 +153,15 @@ func isStore(ctx context.Context, o importer.Options) (bool, error) {
 
 func printReport(w io.Writer, r importer.Report) error {
 	if !r.Changed {
-		repaired := ""
+		what, repaired := "everything", ""
+		if len(r.Problems) > 0 {
+			what = "everything that is complete"
+		}
 		if n := r.Blobs.Repaired; n > 0 { // in a bucket, a repair makes no generation
 			repaired = fmt.Sprintf(", %s repaired", english.Plural(n, "blob", ""))
 		}
-		_, err := fmt.Fprintf(w, "nothing new: everything is already in %s, generation %d (%d tags, %s verified%s)\n",
-			r.Store, r.Generation, r.Tags.Same, console.Bytes(r.Blobs.Bytes), repaired)
+		_, err := fmt.Fprintf(w, "nothing new: %s is already in %s, generation %d (%d tags, %s verified%s)\n",
+			what, r.Store, r.Generation, r.Tags.Same, console.Bytes(r.Blobs.Bytes), repaired)
 		return err
 	}
 	for _, name := range r.Packed {
