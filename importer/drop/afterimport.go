@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -226,9 +227,14 @@ func (d *Drop) renameFailed(root *os.Root, names []string, dir string) (failed e
 }
 
 // freeDir creates the directory for moved files: the first of to, to/2, to/3 and so on in which
-// none of the names exists.
+// none of the names exists. If a name is a number, the first is to/2, because in to itself, a
+// directory with this name would look like a numbered one.
 func freeDir(root *os.Root, to string, names []string) (string, error) {
-	for n := 1; ; n++ {
+	first := 1
+	if slices.ContainsFunc(names, isNumber) {
+		first = 2
+	}
+	for n := first; ; n++ {
 		dir := to
 		if n > 1 {
 			dir = filepath.Join(dir, fmt.Sprint(n))
@@ -246,6 +252,12 @@ func freeDir(root *os.Root, to string, names []string) (string, error) {
 			return dir, nil
 		}
 	}
+}
+
+// isNumber reports whether a name may be that of a numbered directory. Dates such as 20260131 are too large.
+func isNumber(name string) bool {
+	n, err := strconv.Atoi(name)
+	return err == nil && 1 < n && n < 100_000 && strconv.Itoa(n) == name
 }
 
 // restError reports which files of a bundle stay in the drop directory, and why.

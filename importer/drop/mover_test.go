@@ -176,6 +176,24 @@ func TestDropDirectoryAndChunksWithTheSameName(t *testing.T) {
 	}
 }
 
+// If the name of a dropped directory is a number, no other bundle is moved into this directory, although done/ has
+// numbered directories for bundles whose names are taken.
+func TestDropDirectoryWithANumber(t *testing.T) {
+	d := newDropping(t)
+	d.mkdir("2")
+	d.put(importertest.App(t, "a", "1.0"), "2/a.tar")
+	d.put(importertest.App(t, "b", "1.0"), "b.tar")
+	d.scan(0)
+	d.scan(time.Minute)
+	d.put(importertest.App(t, "b", "2.0"), "b.tar") // its name is taken in done/
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("b.tar", "published", "")
+	if !d.has("done/b.tar") || !d.has("done/2/b.tar") || !d.has("done/2/2/a.tar") || d.published != 3 {
+		t.Errorf("published %d times, want 3 times; files: %v, want done/2/2/a.tar with no other bundle beside it", d.published, importertest.Files(t, d.dir))
+	}
+}
+
 // A directory with too many files waits, but other bundles are imported.
 func TestDropDirectoryWithTooManyFiles(t *testing.T) {
 	d := newDropping(t)
