@@ -356,17 +356,53 @@ func TestMissingArchiveThatWasPruned(t *testing.T) {
 	importertest.Imported(t, store, dir)
 
 	importertest.Imported(t, store, importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "c.tar"), "app:v1.1.0=new"))
-	p, err := prune.New(prune.Options{Store: store})
-	importertest.Must(t, err)
-	_, err = p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}, Grace: time.Hour})
-	importertest.Must(t, err)
-	state, err := journal.ReadState(store)
-	importertest.Must(t, err)
-	if len(state.Packed) != 1 || state.Packed[0].Retired == nil {
-		t.Fatalf("archives of the store after the prune: got %+v, want one without tags", state.Packed)
+	pruneOld(t, store)
+	if all := stateOf(t, store).Packed; len(all) != 1 || all[0].Retired == nil {
+		t.Fatalf("archives of the store after the prune: got %+v, want one without tags", all)
 	}
 	var incomplete *importer.IncompleteError
 	if _, err := importertest.New(t, store).Import(t.Context(), dir); !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 || incomplete.Problems[0].Path != moved {
 		t.Errorf("import of the rest of the bundle after the prune: got error %v, want one problem, about the pruned archive", err)
+	}
+}
+
+// pruneOld removes the tags of all versions except the newest one of each repository.
+func pruneOld(t *testing.T, store string) {
+	t.Helper()
+	p, err := prune.New(prune.Options{Store: store})
+	importertest.Must(t, err)
+	_, err = p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}, Grace: time.Hour})
+	importertest.Must(t, err)
+}
+
+func stateOf(t *testing.T, store string) journal.State {
+	t.Helper()
+	state, err := journal.ReadState(store)
+	importertest.Must(t, err)
+	return state
+}
+
+// If a prune has removed the tag of an image, an import of the image makes the store keep it. An import of an
+// incomplete copy does not.
+func TestIncompleteImageStaysPruned(t *testing.T) {
+	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.AppTree(t, "a", "v1.0.0").Dir()
+	importertest.Imported(t, store, bundle)
+	importertest.Imported(t, store, importertest.App(t, "a", "v1.1.0"))
+	pruneOld(t, store)
+	if all := stateOf(t, store).Pruned; len(all) != 1 {
+		t.Fatalf("pruned manifests: got %+v, want one", all)
+	}
+	complete := importertest.Copied(t, bundle)
+	importertest.Must(t, os.Remove(importertest.LargestFile(t, bundle, "/blobs/")))
+	i, err := importertest.NewWith(importer.Options{Store: store, AllowIncomplete: true})
+	importertest.Must(t, err)
+	report, err := i.Import(t.Context(), bundle)
+	importertest.Must(t, err)
+	if all := stateOf(t, store).Pruned; report.Changed || len(all) != 1 {
+		t.Errorf("import of the incomplete image: got report %+v and pruned manifests %+v, want no change", report, all)
+	}
+	report = importertest.Imported(t, store, complete)
+	if all := stateOf(t, store).Pruned; report.Tags.New != 1 || len(all) != 0 {
+		t.Errorf("import of the complete image: got report %+v and pruned manifests %+v, want one new tag and no pruned manifest", report, all)
 	}
 }

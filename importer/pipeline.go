@@ -75,20 +75,20 @@ func (t *transfer) stageIndexes(ctx context.Context, report *Report) (*journal.J
 	return &journal.Journal{Generation: report.Generation + 1, Indexes: changes, Revived: revived}, nil
 }
 
-// revived returns the manifests of the bundle that a prune has marked for later removal. The import
-// makes the store keep them.
+// revived returns the manifests of the bundle's complete images that a prune has marked for later
+// removal. The import makes the store keep them.
 func (p *plan) revived() (all []journal.Pruned) {
 	pruned := p.session.target.pruned()
 	if len(pruned) == 0 {
 		return nil
 	}
 	for _, r := range p.repositories {
-		inBundle := map[digest.Digest]bool{}
+		complete := map[digest.Digest]bool{}
 		for _, m := range r.graph.Manifests {
-			inBundle[m.Digest] = true
+			complete[m.Digest] = p.needed == nil || p.needed[blobName(r.path, m.Digest)]
 		}
 		for _, x := range pruned {
-			if x.Path == r.path && inBundle[x.Digest] {
+			if x.Path == r.path && complete[x.Digest] {
 				all = append(all, x)
 			}
 		}
