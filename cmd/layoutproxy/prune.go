@@ -96,7 +96,23 @@ since the plan was made, or a kept release would be less ready.`,
 
 // options returns the options of a pruner.
 func (f *pruneFlags) options() prune.Options {
-	return prune.Options{Store: f.store, CacheDir: f.cacheDir, Buckets: f.s3.Writers()}
+	o := prune.Options{Store: f.store, CacheDir: f.cacheDir, Buckets: f.s3.Writers()}
+	if f.plan != "" {
+		o.Planned = f.writePlan
+	}
+	return o
+}
+
+// writePlan writes a plan to the file of --plan.
+func (f *pruneFlags) writePlan(plan prune.Plan) error {
+	data, err := plan.Marshal()
+	if err == nil {
+		err = durable.WriteFile(f.plan, data, 0o644)
+	}
+	if err != nil {
+		return exit.WithHint(fmt.Errorf("--plan: %w", err), "nothing was removed: name a file that this user can write with --plan")
+	}
+	return nil
 }
 
 func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
@@ -117,16 +133,10 @@ func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return exit.InterruptedError(errors.New("interrupted: nothing was removed"))
 		}
+		if exit.Hint(err) != "" { // about the file of --plan or --execute, not about the store
+			return err
+		}
 		return exit.PruneError(err)
-	}
-	if flags.plan != "" {
-		data, err := plan.Marshal()
-		if err == nil {
-			err = durable.WriteFile(flags.plan, data, 0o644)
-		}
-		if err != nil {
-			return fmt.Errorf("--plan: %w", err)
-		}
 	}
 	return c.Print(cmd.OutOrStdout(), plan, func(w io.Writer) error {
 		if err := plan.WriteText(w); err != nil {

@@ -32,6 +32,9 @@ type Options struct {
 	// Check is called with the effect of each plan that removes something. If it returns an error, the plan
 	// is refused. It may be nil.
 	Check func(Effect) error
+	// Planned is called with each plan of [Pruner.Plan] and [Pruner.Run], in Run before anything is removed.
+	// If it returns an error, nothing is removed. It may be nil.
+	Planned func(Plan) error
 	// Now returns the current time; nil means time.Now.
 	Now func() time.Time
 	// Before is called before each change of the store. If it returns an error, the change fails. Tests use
@@ -130,14 +133,26 @@ type Request struct {
 }
 
 // Plan makes a plan, and changes nothing. Errors are ErrLocked, *HiddenError, and those of [Decide],
-// Options.Check, the context and the file system.
+// Options.Check, Options.Planned, the context and the file system.
 func (p *Pruner) Plan(ctx context.Context, r Request) (Plan, error) {
-	return p.prune(ctx, r, func(*work) error { return nil })
+	return p.prune(ctx, r, p.planned)
 }
 
 // Run makes a plan, and carries it out. Errors come from Plan and from the publication.
 func (p *Pruner) Run(ctx context.Context, r Request) (Plan, error) {
-	return p.prune(ctx, r, func(w *work) error { return w.execute(ctx) })
+	return p.prune(ctx, r, func(w *work) error {
+		if err := p.planned(w); err != nil {
+			return err
+		}
+		return w.execute(ctx)
+	})
+}
+
+func (p *Pruner) planned(w *work) error {
+	if p.options.Planned == nil {
+		return nil
+	}
+	return p.options.Planned(w.plan)
 }
 
 // prune opens the store, makes a plan, and calls do with it.
