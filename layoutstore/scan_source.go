@@ -104,7 +104,7 @@ var errNotSource = errors.New("neither a directory nor a .tar archive nor a chun
 // openSource prepares the source at a path, which must exist.
 func openSource(path string, o Options) (*source, error) {
 	s := &source{path: volume.CleanPath(path), roots: o.SourceRoots[path], others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle,
-		key: o.VerifyKey, ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly}
+		key: o.keyOf(path), ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly}
 	if bucket.IsPlace(path) {
 		s.store = path == o.Store
 		return s, s.openBucket(path, o)

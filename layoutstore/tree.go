@@ -55,6 +55,8 @@ type Options struct {
 	// problem. In a store, the inventories are those that imports recorded. If VerifyKey is nil,
 	// everything is served.
 	VerifyKey *inventory.VerifyKey
+	// Unsigned are those of the Sources that are read without a signature, although there is a VerifyKey.
+	Unsigned []string
 	// IgnoreInventory ignores the inventories of sources. VerifyKey must then be nil.
 	IgnoreInventory bool
 	// TreesOnly ignores the archives in directories.
@@ -110,6 +112,14 @@ func (o *Options) complete() error {
 	return nil
 }
 
+// keyOf returns the key that must have signed the content of a source, or nil.
+func (o *Options) keyOf(path string) *inventory.VerifyKey {
+	if slices.Contains(o.Unsigned, path) {
+		return nil
+	}
+	return o.VerifyKey
+}
+
 // split returns which layouts are beside a root instead of below it.
 func (o *Options) split(root string) edition.Split {
 	if o.NoEditionSplit {
@@ -160,7 +170,7 @@ func openSources(options Options, old []*source) ([]*source, error) {
 	for _, path := range options.Sources {
 		if i := slices.IndexFunc(old, func(o *source) bool { return o.path == volume.CleanPath(path) }); i >= 0 {
 			kept := *old[i]
-			kept.roots, kept.others, kept.key = options.SourceRoots[path], pathsOf(options.Sources), options.VerifyKey
+			kept.roots, kept.others, kept.key = options.SourceRoots[path], pathsOf(options.Sources), options.keyOf(path)
 			sources = append(sources, &kept)
 			continue
 		}

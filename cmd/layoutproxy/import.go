@@ -127,8 +127,13 @@ func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, s
 	if _, err := source.Open(ctx, (&settings.Tree{CacheDir: o.CacheDir, VerifyKey: o.VerifyKey, S3: s3}).Options(bundles)); err != nil {
 		return err
 	}
-	// With --allow-incomplete, an import leaves out blobs with a wrong digest. Otherwise it refuses them.
-	err = requireReady(ctx, stderr, settings.Tree{CacheDir: o.CacheDir, S3: s3}, o.AllowIncomplete, bundles, beside...)
+	// With --allow-incomplete, an import leaves out blobs with a wrong digest, and unsigned content. Otherwise it
+	// refuses them.
+	tree := settings.Tree{CacheDir: o.CacheDir, S3: s3}
+	if o.AllowIncomplete {
+		tree.VerifyKey = o.VerifyKey
+	}
+	err = requireReady(ctx, stderr, tree, o.AllowIncomplete, bundles, beside...)
 	if err != nil && ctx.Err() != nil {
 		return exit.InterruptedError(errors.New("interrupted before anything was imported"))
 	}

@@ -178,7 +178,8 @@ func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope)
 }
 
 // requireReady returns an error unless every platform version in the bundles is ready. Images may
-// be in bundles or in beside, a list of additional sources. If deep is true, it reads every blob.
+// be in bundles or in beside, a list of additional sources, which need no signature. If deep is true, it
+// reads every blob.
 func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, deep bool, bundles []string, beside ...string) error {
 	tree, err := source.Open(ctx, flags.Options(bundles))
 	if err != nil {
@@ -190,7 +191,9 @@ func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, de
 	}
 	if len(beside) > 0 {
 		// The bundles come last, so that their tags win, as they do after an import.
-		if tree, err = source.Open(ctx, flags.Options(slices.Concat(beside, bundles))); err != nil {
+		options := flags.Options(slices.Concat(beside, bundles))
+		options.Unsigned = beside
+		if tree, err = source.Open(ctx, options); err != nil {
 			return err
 		}
 	}
