@@ -118,7 +118,7 @@ func (f *pruneFlags) writePlan(plan prune.Plan) error {
 func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 	ctx, stop := exit.OnSignal(cmd.Context())
 	defer stop()
-	if err := flags.check(); err != nil {
+	if err := flags.check(cmd.Flags().Changed("grace")); err != nil {
 		return err
 	}
 	if flags.leftovers {
@@ -146,8 +146,8 @@ func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 	})
 }
 
-// check returns an error for flags that cannot be combined.
-func (f *pruneFlags) check() error {
+// check returns an error for flags that cannot be combined. grace is whether --grace is given.
+func (f *pruneFlags) check(grace bool) error {
 	switch {
 	case f.store == "":
 		return exit.UsageError(exit.WithHint(errors.New("no store given"), "name the directory of the store: layoutproxy prune --store /srv/store"))
@@ -156,7 +156,7 @@ func (f *pruneFlags) check() error {
 	case bucket.IsPlace(f.store) && (f.request.Repack || f.dropDir != ""):
 		return exit.UsageError(errors.New("--repack and --drop-dir cannot be used with a store in a bucket"))
 	case f.leftovers:
-		return f.checkLeftovers()
+		return f.checkLeftovers(grace)
 	case f.dropDir != "" || f.maxSize != "":
 		return exit.UsageError(errors.New("--drop-dir and --max-size need --leftovers"))
 	case f.execute == "":
@@ -164,19 +164,19 @@ func (f *pruneFlags) check() error {
 			return exit.PruneError(err)
 		}
 		return exit.PruneError(f.request.Policy.ReadBundles())
-	case !f.request.Policy.IsEmpty() || f.plan != "" || f.yes || f.request.Repack:
-		return exit.UsageError(errors.New("--execute cannot be combined with rules, --repack, --plan or --yes: the plan contains the rules"))
+	case !f.request.Policy.IsEmpty() || f.plan != "" || f.yes || f.request.Repack || grace:
+		return exit.UsageError(errors.New("--execute cannot be combined with rules, --grace, --repack, --plan or --yes: the plan contains the rules and the grace period"))
 	}
 	return nil
 }
 
 // checkLeftovers returns an error for flags that cannot be combined with --leftovers, and parses
-// --max-size.
-func (f *pruneFlags) checkLeftovers() error {
+// --max-size. grace is whether --grace is given.
+func (f *pruneFlags) checkLeftovers(grace bool) error {
 	f.maxBytes = -1
 	rules := f.request.Policy
 	rules.OlderThan = 0
-	if !rules.IsEmpty() || f.plan != "" || f.execute != "" || f.request.Repack {
+	if !rules.IsEmpty() || f.plan != "" || f.execute != "" || f.request.Repack || grace {
 		return exit.UsageError(errors.New("--leftovers can only be combined with --drop-dir, --older-than, --max-size and --yes: it removes no content of the store"))
 	}
 	if f.request.Policy.OlderThan < 0 {
