@@ -21,8 +21,8 @@ const DefaultGrace = 15 * time.Minute
 // prune.
 type policyFile struct {
 	prune.Policy `yaml:",inline"`
-	Grace        *time.Duration `yaml:"grace"`
-	Repack       bool           `yaml:"repack"`
+	Grace        *string `yaml:"grace"` // a duration, but yaml.v3 refuses 0 without a unit, which the flag accepts
+	Repack       bool    `yaml:"repack"`
 }
 
 // maxPolicy is the size of the largest policy file that is read, in bytes.
@@ -58,7 +58,10 @@ func parsePolicy(data []byte) (prune.Request, error) {
 	}
 	r := prune.Request{Policy: file.Policy, Grace: DefaultGrace, Repack: file.Repack}
 	if file.Grace != nil {
-		r.Grace = *file.Grace
+		var err error
+		if r.Grace, err = time.ParseDuration(*file.Grace); err != nil {
+			return r, fmt.Errorf("grace: %w", err)
+		}
 	}
 	if r.Grace < 0 {
 		return r, fmt.Errorf("grace %s: must not be negative", r.Grace)

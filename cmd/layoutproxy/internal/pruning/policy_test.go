@@ -14,7 +14,7 @@ import (
 func FuzzPolicy(f *testing.F) {
 	for _, s := range []string{
 		"", "# nothing\n", "keep-newest: 2\n", "keep-newest: 2\nolder-than: 720h\nkeep: [app, \"modules/*:v1.2.*\"]\n", "deployed: v1.69.3\nkeep-previous: 1\ngrace: 0s\n",
-		"keep-newest: -1\n", "keep-newest: 2\ngrace: -1s\n", "keep-previous: 1\n", "keep: ['a[']\n", "keep-newest: 2\n---\nkeep-newest: 9\n", "keep-newest: 2\nkeep-newest: 3\n",
+		"keep-newest: -1\n", "keep-newest: 2\ngrace: -1s\n", "keep-newest: 2\ngrace: 0\n", "keep-previous: 1\n", "keep: ['a[']\n", "keep-newest: 2\n---\nkeep-newest: 9\n", "keep-newest: 2\nkeep-newest: 3\n",
 		"unknown: 1\n", "keep-bundle: [/dev/zero]\n", "repack: true\nkeep-release: [v1.70.1]\n", "older-than: 1\n", "&a [*a]", "\x00",
 	} {
 		f.Add([]byte(s))
@@ -37,7 +37,8 @@ func FuzzPolicy(f *testing.F) {
 
 func write(t *testing.T, r prune.Request) []byte {
 	t.Helper()
-	data, err := yaml.Marshal(policyFile{r.Policy, &r.Grace, r.Repack})
+	grace := r.Grace.String()
+	data, err := yaml.Marshal(policyFile{r.Policy, &grace, r.Repack})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,5 +53,21 @@ func TestPolicyFileWithTwoDocumentsIsRefused(t *testing.T) {
 	}
 	if r, err := parsePolicy([]byte("keep-newest: 1\n")); err != nil || r.Grace != 15*time.Minute {
 		t.Errorf("a file with one policy is parsed as %+v (error: %v), want a grace period of 15 minutes", r, err)
+	}
+}
+
+// As in the flag --grace, 0 needs no unit. Other numbers need one. The YAML library itself reads no number as a
+// time.Duration (go.yaml.in/yaml/v3, decode.go, func (*decoder) scalar).
+func TestGraceOfPolicyFile(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{"0": 0, "0s": 0, "1h": time.Hour, "'90s'": 90 * time.Second, "": DefaultGrace} {
+		if r, err := parsePolicy([]byte("keep-newest: 1\ngrace: " + text + "\n")); err != nil || r.Grace != want {
+			t.Errorf("with the grace %q, the file is parsed as %+v (error: %v), want a grace period of %s", text, r, err, want)
+		}
+	}
+	for _, text := range []string{"15", "soon", "''", "[1h]", "-1s"} {
+		if r, err := parsePolicy([]byte("keep-newest: 1\ngrace: " + text + "\n")); err == nil {
+			t.Errorf("with the grace %q, the file is parsed as %+v, want an error", text, r)
+		}
 	}
 }
