@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -124,8 +125,12 @@ func (c *Clients) check() error {
 	return err
 }
 
-// Trusted returns the networks of the trusted proxies. A single address is returned as a network.
+// Trusted returns the networks of the trusted proxies. A single address is returned as a network. An empty value
+// means no proxies.
 func (c *Clients) Trusted() ([]netip.Prefix, error) {
+	if slices.Equal(c.proxies, []string{""}) {
+		return nil, nil
+	}
 	var trusted []netip.Prefix
 	for _, s := range c.proxies {
 		prefix, err := netip.ParsePrefix(s)
