@@ -213,6 +213,8 @@ func (c *statusClient) unexpected(resp *http.Response) error {
 	case resp.StatusCode == http.StatusMisdirectedRequest:
 		return exit.WithHint(fmt.Errorf("%s answers %s: it does not accept this host name", c.target, resp.Status),
 			"name the IP address of the server, make the proxy in front of it send Host: 127.0.0.1:5580, or set --admin-htpasswd on the server")
+	case resp.StatusCode == http.StatusTooManyRequests && resp.Header.Get("Docker-Distribution-Api-Version") == "": // a registry address, which may limit requests, sends this header
+		return exit.WithHint(fmt.Errorf("%s answers %s: it is checking too many passwords", c.target, resp.Status), "try again in a few seconds")
 	case resp.StatusCode == http.StatusBadRequest && c.target.Scheme == "http":
 		return exit.WithHint(fmt.Errorf("%s answers %s to a request without TLS", c.target, resp.Status), "if the server has --admin-tls-cert, use https://")
 	}

@@ -87,7 +87,7 @@ func TestStatusEndsLikeList(t *testing.T) {
 	}
 }
 
-// If a server refuses the host name or wants TLS, the hint says so. It does not say that the server is not a layoutproxy.
+// If a server refuses the host name, wants TLS or is busy, the message says so. It does not say that the server is not a layoutproxy.
 func TestStatusNamesWhyAServerRefuses(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "app", "v1")
@@ -97,7 +97,12 @@ func TestStatusNamesWhyAServerRefuses(t *testing.T) {
 	encrypted := httptest.NewTLSServer(http.NotFoundHandler()) // A request without TLS gets 400: net/http, server.go, func (*conn) serve.
 	t.Cleanup(encrypted.Close)
 	plain := program(t, "status", strings.Replace(encrypted.URL, "https://", "http://", 1))
-	for want, cmd := range map[string]*exec.Cmd{"hint: name the IP address of the server, ": named, "use https://": plain} {
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "too many passwords", http.StatusTooManyRequests) // as the login of the admin address does: registry/auth
+	}))
+	t.Cleanup(busy.Close)
+	later := program(t, "status", busy.URL)
+	for want, cmd := range map[string]*exec.Cmd{"hint: name the IP address of the server, ": named, "use https://": plain, "hint: try again": later} {
 		out, _ := cmd.CombinedOutput()
 		if got := cmd.ProcessState.ExitCode(); got != 1 || !strings.Contains(string(out), want) || strings.Contains(string(out), "not the admin address") {
 			t.Errorf("%q ends with %d, want 1 and %q:\n%s", cmd.Args[1:], got, want, out)
