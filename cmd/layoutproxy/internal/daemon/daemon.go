@@ -332,6 +332,11 @@ func Check(o Options) error {
 	if _, err := guardAdmin(http.NotFoundHandler(), flags, o.Log); err != nil {
 		return err
 	}
-	_, err := authenticated(flags.Auth, http.NotFoundHandler(), o.Log)
+	_, untrace, err := traced(flags.TraceEndpoint, o.Version, http.NotFoundHandler(), o.Log)
+	if err != nil {
+		return err
+	}
+	untrace() // sends nothing, because there are no spans
+	_, err = authenticated(flags.Auth, http.NotFoundHandler(), o.Log)
 	return err
 }
