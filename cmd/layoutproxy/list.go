@@ -75,9 +75,7 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 	}); err != nil {
 		return err
 	}
-	if err := tree.SaveCaches(ctx); err != nil {
-		return err
-	}
+	saved := tree.SaveCaches(ctx) // an error of --s3-write-index must not hide the problems
 	problems, err := snapshot.Problems(ctx)
 	if err != nil {
 		return err
@@ -90,9 +88,9 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 	}
 	problems = slices.DeleteFunc(problems, func(p layoutstore.Problem) bool { return !p.IsFailure() })
 	if len(problems) > 0 {
-		return exit.ProblemsError(len(problems))
+		return errors.Join(exit.ProblemsError(len(problems)), saved)
 	}
-	return nil
+	return saved
 }
 
 func errNoRepositories() error {
