@@ -82,11 +82,13 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 		return nil, err
 	}
 	next.VerifyKey = s.flags.VerifyKey // The key cannot change without a restart.
+	options := monitored(s.reach, next.Options(next.Sources(s.flags.Store.Dir)))
+	options.CacheDir, options.Settle = s.flags.CacheDir, s.flags.Settle // These cannot change without a restart, either.
 
 	// The credentials change before the sources: only clients with the new credentials may get the
 	// new content.
 	before := s.pulls.Swap(guarded)
-	err = s.live.reconfigure(ctx, monitored(s.reach, next.Options(next.Sources(s.flags.Store.Dir))))
+	err = s.live.reconfigure(ctx, options)
 	// A bucket that no source is read from any more, or of a configuration that cannot be used, must not
 	// make this server unready.
 	s.reach.Keep(s.live.Snapshot().Places())

@@ -24,7 +24,13 @@ func inProcess(t *testing.T, args ...string) (registry, admin string) {
 // running is like inProcess, but returns the server itself.
 func running(t *testing.T, args ...string) *Daemon {
 	t.Helper()
-	args = append([]string{"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--root-repository", "", "--rescan", "0", "--settle", "0", "--cache-dir", ""}, args...)
+	return runningWith(t, append([]string{"--root-repository", "", "--rescan", "0", "--settle", "0", "--cache-dir", ""}, args...)...)
+}
+
+// runningWith is like running, but only args set flags, except for the addresses.
+func runningWith(t *testing.T, args ...string) *Daemon {
+	t.Helper()
+	args = append([]string{"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)
 	s, err := New(t.Context(), Options{Settings: settingsOf(t, args...), Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
 	layouttest.Try(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
