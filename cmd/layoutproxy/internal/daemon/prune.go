@@ -99,7 +99,12 @@ func (p *pruner) run(ctx context.Context) error {
 			if since.IsZero() {
 				since = due
 			}
-			if p.daily(ctx) || time.Since(since) >= giveUpAfter {
+			done := p.daily(ctx)
+			if !done && time.Since(since) >= giveUpAfter {
+				p.giveUp()
+				done = true
+			}
+			if done {
 				due, since = p.at.Next(time.Now()), time.Time{}
 			} else {
 				due = time.Now().Add(pruneAgain)
@@ -177,6 +182,20 @@ func (p *pruner) failed(err error) {
 		return
 	}
 	detail := exit.OneLine(exit.PruneError(err))
+	p.log.Warn("the store cannot be pruned", zap.String("error", detail))
+	p.record("failed", prune.Plan{}, detail)
+}
+
+// giveUp records that the daily prune does not wait any longer for the end of an import.
+func (p *pruner) giveUp() {
+	p.mu.Lock()
+	n := len(p.last)
+	waiting := n > 0 && p.last[n-1].State == "waiting"
+	p.mu.Unlock()
+	if !waiting {
+		return // the last error is already recorded
+	}
+	detail := "an import is still running after an hour: this daily prune is skipped"
 	p.log.Warn("the store cannot be pruned", zap.String("error", detail))
 	p.record("failed", prune.Plan{}, detail)
 }

@@ -170,8 +170,8 @@ func newTestPruner(t *testing.T, store, policy, at string) *pruner {
 }
 
 // A server prunes its store each day at the set time, and removes untagged images when their grace
-// period ends. While an import runs, it retries the prune for an hour, and then waits for the next
-// day.
+// period ends. While an import runs, it retries the prune for an hour. Then the prune has failed, and the
+// server waits for the next day.
 func TestDailyPrunes(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	for n := range 3 {
@@ -218,10 +218,17 @@ func TestDailyPrunes(t *testing.T) {
 		locked.Close()
 		sleepTo(48+3, 45)
 		expect("after the import", "pruned", "removed", "nothing", "nothing")
+		locked, err = stores.Open(ctx, stores.Options{Dir: store})
+		layouttest.Try(t, err)
+		sleepTo(72+4, 20)
+		expect("during a long import", "pruned", "removed", "nothing", "nothing", "waiting")
+		sleepTo(72+4, 40)
+		expect("during an import of more than an hour", "pruned", "removed", "nothing", "nothing", "failed")
+		locked.Close()
 		layouttest.Try(t, os.WriteFile(p.policy, []byte("keep-newest: many\n"), 0o644))
-		sleepTo(72+5, 0)
+		sleepTo(96+5, 0)
 		expect("with a broken policy", "pruned", "removed", "nothing", "nothing", "failed")
-		if s := p.status()[4]; !strings.Contains(s.Detail, "policy.yaml") || s.Time.Sub(at.AddDate(0, 0, 3)) != time.Hour {
+		if s := p.status()[4]; !strings.Contains(s.Detail, "policy.yaml") || s.Time.Sub(at.AddDate(0, 0, 4)) != time.Hour {
 			t.Errorf("failed prune: got %+v, want a Detail with policy.yaml, and a Time one hour after the set time", s)
 		}
 		metrics := prometheus.NewRegistry()
