@@ -206,6 +206,9 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	}
 	found, err := p.Leftovers(ctx, prune.LeftoversRequest{DropDir: f.dropDir, OlderThan: f.request.Policy.OlderThan, MaxSize: f.maxBytes, Remove: f.yes})
 	if err != nil {
+		if len(found.List) > 0 {
+			_ = c.Print(w, found, found.WriteText) // these were removed before the error, which matters more than one of Print
+		}
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return exit.InterruptedError(errors.New("interrupted"))
 		}

@@ -124,7 +124,10 @@ func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, er
 	if !r.Remove || len(all.List) == 0 {
 		return all, nil
 	}
-	return all, b.store.Sweep(ctx, found)
+	if err := b.store.Sweep(ctx, found); err != nil {
+		return Leftovers{}, err // it is unknown which of them were removed
+	}
+	return all, nil
 }
 
 func (p *Pruner) readState(ctx context.Context) (journal.State, error) {

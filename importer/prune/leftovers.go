@@ -52,7 +52,8 @@ type Leftovers struct {
 // Leftovers finds files that are no longer needed. These are staged files of killed imports, cached indexes
 // of removed archives, and signed inventories of removed bundles. Leftovers are also bundles in done/ and
 // failed/ of a drop directory. If the request says so, the files are removed. Content of the store is never
-// removed. Errors are ErrLocked and those of the context and the file system.
+// removed. Errors are ErrLocked and those of the context and the file system. With an error, the result lists
+// the files that were removed before.
 func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
 	if p.bucket != nil {
 		return p.garbage(ctx, r)
