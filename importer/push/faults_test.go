@@ -363,6 +363,39 @@ func TestPushResumesAfterDays(t *testing.T) {
 	}
 }
 
+// A push proves only its own content. After a push that has written everything but proved nothing, a push of
+// other content to the same destination must not make the next push trust what the first one has sent.
+func TestPushOfOtherContentProvesNothingElse(t *testing.T) {
+	t.Parallel()
+	dir, sources, stateDir := t.TempDir(), t.TempDir(), t.TempDir()
+	buildTree(t, sources)
+	s := newSetup(t, registrytest.Options{Dir: dir}, push.Selection{}, sources)
+	var err error
+	if s.state, err = push.OpenState(stateDir); err != nil {
+		t.Fatal(err)
+	}
+	s.registry.Inject(registrytest.Answer(registrytest.On("HEAD blobs"), 500))
+	s.dial(t, func(o *client.Options) { o.Retries = -1 })
+	if _, err := s.push(t.Context()); err == nil {
+		t.Fatal("the first push, which can prove no blob, succeeded, want an error")
+	}
+	s.registry.Heal()
+	lose(t, storage(dir).blob(digest.FromString("alpha")))
+	s.dial(t)
+	all, to := s.plan, s.plan.Destination
+	if s.plan, err = push.NewPlan(t.Context(), open(t, to, sources), to, push.Selection{Include: []string{"modules/beta"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.push(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.plan = all
+	s.mustPush(t) // this also compares the registry with the plan
+	if files, err := filepath.Glob(stateDir + "/*"); err != nil || len(files) != 0 {
+		t.Errorf("files of the state after all pushes: got %v (error %v), want none", files, err)
+	}
+}
+
 // Without a directory, a State lasts as long as the process: after a failure, the next push resumes.
 // Another process that marks its State sends nothing that has arrived, even before the first tag.
 func TestStateInMemory(t *testing.T) {

@@ -26,7 +26,7 @@ type Options struct {
 
 	SkipPreflight bool
 	// CheckBlobs makes the push check existing manifests: whether the registry still has their blobs, and
-	// lists them as referrers. It sends what is missing. If State has an interrupted push, it is always on.
+	// lists them as referrers. It sends what is missing. If State has an interrupted push of the content, it is always on.
 	CheckBlobs bool
 	// Progress is called during the push. It may be nil.
 	Progress Progress
@@ -116,10 +116,11 @@ func (p *pusher) push(ctx context.Context) error {
 	if err := p.Client.Ping(ctx); err != nil {
 		return withSide("ping", "", "", err)
 	}
-	// marker is stored while a push to this destination is incomplete. In that state, a repository
+	// A marker is stored while a push of some of this content is incomplete. In that state, a repository
 	// may have blobs but no tags, so a missing list of tags does not mean that it is empty.
-	marker := p.State.marker(p.Plan.Destination)
-	interrupted := marker.Load() != ""
+	content := p.Plan.marked()
+	markers := p.State.findMarkers(p.Plan.Destination, content)
+	interrupted := len(markers) > 0
 	if err := p.findExisting(ctx, interrupted); err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func (p *pusher) push(ctx context.Context) error {
 	}
 	work := p.findMissing()
 	if work.isEmpty() {
-		marker.Drop()
+		unmark(markers, content)
 		return nil
 	}
 	if !p.SkipPreflight {
@@ -139,14 +140,14 @@ func (p *pusher) push(ctx context.Context) error {
 			return err
 		}
 	}
-	marker.Save(begun)
+	markers = append(markers, p.State.mark(p.Plan.Destination, content))
 	if err := p.copy(ctx, work); err != nil {
 		return err
 	}
 	if err := p.prove(ctx); err != nil {
 		return err
 	}
-	marker.Drop()
+	unmark(markers, content)
 	return nil
 }
 

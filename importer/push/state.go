@@ -13,12 +13,11 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
-	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 // State is a directory with everything that a later push needs to resume an interrupted push. It
 // has one file per unfinished upload, which contains only the upload's Location. It also has one
-// marker file per destination to which a push is incomplete. Only the owner can read the files.
+// marker file per incomplete push, which names the content of the push. Only the owner can read the files.
 // The zero State keeps the same in memory, for later pushes of this process.
 type State struct {
 	dir string
@@ -31,9 +30,6 @@ type State struct {
 // uploads after some time. Markers do not expire: blobs without tags, or referrers that are not
 // listed, stay in the registry until a push completes, and a push may itself take more than a day.
 const stateLife = 24 * time.Hour
-
-// begun is the content of a marker.
-const begun = "begun"
 
 // OpenState opens the directory dir, and creates it if it is missing. If dir is "", the State is in memory.
 func OpenState(dir string) (*State, error) {
@@ -58,13 +54,6 @@ func (s *State) CheckWritable() error {
 	}
 	return os.Remove(f.name)
 }
-
-// MarkInterrupted makes the next push to a destination check what is there, as after an interrupted
-// push. It is for a process that does not know how the last push ended.
-func (s *State) MarkInterrupted(to client.Reference) { s.marker(to).Save(begun) }
-
-// marker returns the file that exists while a push to a destination is incomplete.
-func (s *State) marker(to client.Reference) *stateFile { return s.file("push", to.String()) }
 
 // sweep removes the expired files of a State, and no others.
 func (s *State) sweep() error {
@@ -98,13 +87,32 @@ func (s *State) file(key ...string) *stateFile {
 	return &stateFile{s, filepath.Join(s.dir, hex.EncodeToString(sum[:16])+suffix)}
 }
 
+// files returns the files of a State. If the directory is unreadable, it returns none.
+func (s *State) files() (all []*stateFile) {
+	if s.dir == "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for name := range s.memory {
+			all = append(all, &stateFile{s, name})
+		}
+		return all
+	}
+	entries, _ := os.ReadDir(s.dir)
+	for _, e := range entries {
+		if isStateFile(e.Name()) {
+			all = append(all, &stateFile{s, filepath.Join(s.dir, e.Name())})
+		}
+	}
+	return all
+}
+
 // stateFile is a file of a State, in its directory or in memory.
 type stateFile struct {
 	in   *State
 	name string
 }
 
-const maxState = 64 << 10 // maximum size of a file in bytes: it contains only a Location
+const maxState = 32 << 20 // maximum size of a file in bytes: enough for a marker of a million manifests
 
 // Load returns the content. If the file is missing, expired or unreadable, it returns the empty string.
 func (f *stateFile) Load() string {
@@ -118,7 +126,7 @@ func (f *stateFile) Load() string {
 		return ""
 	}
 	data, err := plainfile.Read(f.name, maxState)
-	if err != nil || time.Since(info.ModTime()) > stateLife && string(data) != begun {
+	if err != nil || time.Since(info.ModTime()) > stateLife && !isMarker(string(data)) {
 		return ""
 	}
 	return string(data)
