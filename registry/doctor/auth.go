@@ -37,6 +37,17 @@ func (d *doctor) logIn(ctx context.Context) Step {
 	return ok("%s with %v is accepted", login.Scheme, login.Credential)
 }
 
+// renewLogin replaces the login with one for the repository of the image: a token is valid only for the
+// repository for which it was requested. If that fails, the login stays, and the registry refuses it.
+func (d *doctor) renewLogin(ctx context.Context) {
+	if d.auth == "" {
+		return
+	}
+	if login, err := d.login.LogIn(ctx, d.api.from, d.api.header, d.image.repository); err == nil {
+		d.auth = login.Authorization
+	}
+}
+
 // reportNoLogin returns the result of the login step for a registry that requires a login, without credentials.
 func (d *doctor) reportNoLogin(scheme string) Step {
 	if d.image.repository == "" {

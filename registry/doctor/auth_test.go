@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -102,6 +103,38 @@ func TestTokenLogin(t *testing.T) {
 	o.Client = login("node", "secret")
 	o.Image = ""
 	expect(t, examine(t, o), "credentials", doctor.Failed, "400")
+}
+
+// A token is valid only for the repositories in its scope (distribution/distribution,
+// docs/content/spec/auth/scope.md), so library/NAME needs another token than NAME. Not every registry answers
+// 404 for NAME: Docker Hub answers 401 if a repository does not exist (distribution/distribution issue 1291),
+// and distribution as its proxy may answer 500 (distribution/distribution-library-image issue 146).
+func TestTokenForOfficialImage(t *testing.T) {
+	h := bundle(t)
+	for _, status := range []int{http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError} {
+		mux := http.NewServeMux()
+		s := listen(t, mux)
+		mux.HandleFunc("/token", func(w http.ResponseWriter, req *http.Request) {
+			fmt.Fprintf(w, `{"token":%q}`, req.URL.Query().Get("scope"))
+		})
+		mux.Handle("/", guarded(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			path, official := strings.CutPrefix(req.URL.Path, "/v2/library/busybox/")
+			switch {
+			case official && req.Header.Get("Authorization") == "Bearer repository:library/busybox:pull":
+				req.URL.Path = "/v2/app/" + path
+				h.ServeHTTP(w, req)
+			case req.URL.Path == "/v2/":
+				h.ServeHTTP(w, req)
+			default:
+				w.WriteHeader(status)
+			}
+		}), `Bearer realm="`+s.URL+`/token",service="the registry"`, func(req *http.Request) bool {
+			return req.Header.Get("Authorization") != ""
+		}))
+		r := examine(t, doctor.Options{URL: s.URL, Image: "busybox:v1", Client: login("node", "secret")})
+		expect(t, r, "tag", doctor.OK, "library/busybox:v1 is sha256:")
+		expect(t, r, "blob", doctor.OK)
+	}
 }
 
 func TestUnsupportedChallenges(t *testing.T) {

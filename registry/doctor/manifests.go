@@ -57,14 +57,21 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	}
 	what := d.image.repository + ":" + d.image.tag
 	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
-	if name := d.image.repository; bad && step.Content && d.image.isOfficial() {
-		// Clients request an official image below library/, so try the name with library/ too.
+	if bad && d.image.isOfficial() && a.code != 0 {
+		// Clients request an official image below library/, so try the name with library/ too. Some registries do
+		// not answer 404 if a repository does not exist.
+		name, auth := d.image.repository, d.auth
 		d.image.repository = "library/" + name
 		what = d.image.repository + ":" + d.image.tag
-		second, _, alsoBad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
+		d.renewLogin(ctx)
+		second, other, alsoBad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
 		if alsoBad {
-			d.image.repository = name
-			step.Detail += "; " + what + " is missing too"
+			d.image.repository, d.auth = name, auth
+			if step.Content && other.Content {
+				step.Detail += "; " + what + " is missing too"
+			} else {
+				step.Detail += "; " + other.Detail
+			}
 			return step
 		}
 		a, bad = second, false
