@@ -97,6 +97,8 @@ type Client struct {
 	noExpect atomic.Bool
 	// noPatch is set if the registry refuses chunked uploads.
 	noPatch atomic.Bool
+	// patched is set once the registry has accepted a chunk.
+	patched atomic.Bool
 	// chunk is the largest chunk, in bytes, that the registry accepts. 0 means no limit.
 	chunk atomic.Int64
 	// mountsRefused is the number of refused mounts. When a mount is granted, mountsRefused is set

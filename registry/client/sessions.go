@@ -149,6 +149,7 @@ func (s *session) patch(ctx context.Context, content *content, from, to int64, r
 		return err
 	}
 	resp.Body.Close()
+	s.c.patched.Store(true)
 	return s.move(k, resp, false)
 }
 

@@ -263,7 +263,7 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		return x.shrink(e)
 	case e.HasCode("DIGEST_INVALID"):
 		return x.checkDigest(ctx, e)
-	case e.Op == opPatch && x.pos == 0 && refusesPatch(e):
+	case e.Op == opPatch && x.pos == 0 && refusesPatch(e) && !x.mayBeForgotten(e):
 		x.c.noPatch.Store(true)
 		x.giveUp()
 		return nil
@@ -286,6 +286,12 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		x.session = nil // an interrupted PUT leaves the session in an unknown state, so the upload starts over
 	}
 	return nil
+}
+
+// mayBeForgotten reports whether a 404 to the first chunk may mean that the registry has lost the session: it
+// has accepted chunks before, and the upload has not started over yet.
+func (x *uploading) mayBeForgotten(e *Error) bool {
+	return e.Status == http.StatusNotFound && x.c.patched.Load() && x.restarts == 0
 }
 
 // cannotAnswer reports whether the registry will never report the offset, so the upload must

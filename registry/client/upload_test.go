@@ -535,3 +535,21 @@ func TestProbesEndEarlierRefusals(t *testing.T) {
 		t.Errorf("after a successful ProbeUpload, the client sent %d PATCH requests, want 1", n)
 	}
 }
+
+// A proxy in front of a registry may answer a single request with its own 404. If the registry has accepted
+// chunks before, for example in the preflight, this does not mean that it does not support them.
+func TestSingle404DoesNotEndChunkedUploads(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	if refused, err := c.ProbeUpload(t.Context(), "x"); refused != nil || err != nil {
+		t.Fatalf("ProbeUpload = refusal %v, error %v; want neither", refused, err)
+	}
+	r.Forget()
+	r.Inject(registrytest.Answer(registrytest.First(1, registrytest.On("PATCH uploads")), 404))
+	for _, b := range []blob{big(), noise(streamFrom+1, 9)} {
+		upload(t, c, b.upload("x"), b)
+	}
+	if n := r.Kinds()["PATCH uploads"]; n != 3 {
+		t.Errorf("the client sent %d PATCH requests, want 3: one that got 404, and one per upload", n)
+	}
+}
