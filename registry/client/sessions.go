@@ -33,6 +33,8 @@ const (
 	opPatch = "patch blob"
 	// opOffset is the name of the operation that asks how many bytes the registry has.
 	opOffset = "get upload status"
+	// opCommit is the name of the operation that completes an upload whose content was sent.
+	opCommit = "commit blob"
 )
 
 func (s *session) call(op, method string) *call {
@@ -168,7 +170,7 @@ func (s *session) commit(ctx context.Context, content *content, size int64) erro
 		k.size = size
 		k.body = func() (io.ReadCloser, error) { return content.open(0, size) }
 	} else {
-		k.op = "commit blob"
+		k.op = opCommit
 	}
 	resp, err := s.c.do(ctx, k)
 	if err != nil {

@@ -109,6 +109,8 @@ type uploading struct {
 	disputes int
 	// denied means that the registry refused to report the offset, or answered 500 to all requests for it.
 	denied bool
+	// doubted means that the registry answered 500 to all attempts to complete a session.
+	doubted bool
 
 	// elsewhere means that the session was saved by an earlier process and is on another host.
 	elsewhere bool
@@ -274,13 +276,19 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		return x.restart(e)
 	}
 	if err := x.c.pause(ctx, &x.failed, e, false); err != nil {
-		if e.Op != opOffset || e.Status != http.StatusInternalServerError || x.denied || ctx.Err() != nil {
-			return err
+		switch {
+		case e.Status != http.StatusInternalServerError || ctx.Err() != nil:
+		case e.Op == opCommit && !x.doubted && x.c.options.Retries > 0:
+			// The registry may have lost the session's content. The request for the offset then fails, too.
+			x.doubted, x.ask = true, true
+			return nil
+		case e.Op == opOffset && !x.denied:
+			// The registry may have lost the session's content. Starting a new upload shows whether the registry
+			// itself fails. The saved session is replaced when the new upload has started.
+			x.denied, x.session, x.failed = true, nil, failures{}
+			return nil
 		}
-		// The registry may have lost the session's content. Starting a new upload shows whether the registry
-		// itself fails. The saved session is replaced when the new upload has started.
-		x.denied, x.session, x.failed = true, nil, failures{}
-		return nil
+		return err
 	}
 	if !x.isStreamed() {
 		x.session = nil // an interrupted PUT leaves the session in an unknown state, so the upload starts over

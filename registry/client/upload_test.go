@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -345,6 +346,46 @@ func TestSessionsThatTheRegistryFailsToReport(t *testing.T) {
 	upload(t, dial(t, r, retry), u, b)
 	if kept.location != "" {
 		t.Errorf("after the upload, the session %s is still saved, want none", kept.location)
+	}
+}
+
+// distribution also answers 500 to the PUT that completes such an upload (goharbor/harbor issue 22619: "s3aws: Path
+// not found: .../_uploads/.../data"). Then the same upload starts over. If the registry still has the content of
+// the session, it fails for another reason. Then the content is not sent again, and the session stays saved.
+func TestSessionsThatTheRegistryFailsToComplete(t *testing.T) {
+	for name, lost := range map[string]bool{"content lost": true, "content present": false} {
+		t.Run(name, func(t *testing.T) {
+			r := registrytest.New(t, registrytest.Options{})
+			var uploads atomic.Int64
+			r.Inject(registrytest.AnswerCode(func(req *http.Request) bool {
+				switch (registrytest.Request{Method: req.Method, Path: req.URL.Path}).Kind() {
+				case "POST uploads":
+					uploads.Add(1)
+				case "PUT uploads":
+					return !lost || uploads.Load() == 1
+				case "GET uploads":
+					return lost && uploads.Load() == 1
+				}
+				return false
+			}, 500, "UNKNOWN"))
+			c := dial(t, r, func(o *client.Options) { o.Retries = 2 })
+			b := big()
+			u := b.upload("x")
+			kept := &sessions{}
+			u.Sessions = kept
+			if lost {
+				upload(t, c, u, b)
+			} else {
+				_, err := c.Upload(t.Context(), u)
+				wantCause(t, err, client.ErrServer)
+			}
+			if (kept.location == "") != lost {
+				t.Errorf("after the upload, the saved session is %q, want one only if the upload failed", kept.location)
+			}
+			if n, want := r.Kinds()["PATCH uploads"], map[bool]int{true: 2, false: 1}[lost]; n != want {
+				t.Errorf("the client sent %d PATCH requests, want %d", n, want)
+			}
+		})
 	}
 }
 
