@@ -16,6 +16,7 @@ import (
 	"github.com/docker/cli/cli/config/types"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
 // Credential is a login for a registry. The zero value means anonymous.
@@ -97,10 +98,13 @@ func NewKeychain() *Keychain {
 
 // Credential returns the first credential for a repository of host, or an empty one. If a helper fails or
 // a file is unreadable, the error wraps ErrCredentials. Only the file in REGISTRY_AUTH_FILE must exist.
+// If ctx ends, Credential returns its cause at once, although a helper may still be running.
 func (k *Keychain) Credential(ctx context.Context, host, repository string) (Credential, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.cached(host+"/"+repository, func() (Credential, error) { return k.find(ctx, host, repository) })
+	return wait.For(ctx, func() (Credential, error) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.cached(host+"/"+repository, func() (Credential, error) { return k.find(ctx, host, repository) })
+	}, nil)
 }
 
 // cached returns the cached credential for key. If there is none, it calls find and caches the
