@@ -16,7 +16,9 @@ const defaultConfig = "/etc/containerd/config.toml"
 
 // Nodes finds the containerd processes of this machine and reads their configurations. proc is the
 // directory /proc. A program that contains containerd, such as k3s, also runs a process named
-// containerd. If there is an error, Nodes also returns the processes found before it.
+// containerd. Nodes ignores a containerd in a container with files of its own, such as that of kind or of Docker
+// in Docker: no file of this machine configures it. If there is an error, Nodes also returns the processes found
+// before it.
 func Nodes(proc string) ([]Node, error) {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
@@ -29,7 +31,7 @@ func Nodes(proc string) ([]Node, error) {
 			continue // the process is another program, or it has ended
 		}
 		n, err := readNode(proc, filepath.Dir(name))
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errOtherFiles) {
 			continue
 		}
 		if err != nil {
@@ -57,6 +59,9 @@ func readNode(proc, dir string) (n Node, err error) {
 		}
 		config = filepath.Join(cwd, config)
 	}
+	if hasOtherFile(dir, config) {
+		return n, errOtherFiles
+	}
 	if n.Started, err = started(proc, dir); err != nil {
 		return n, err
 	}
@@ -68,6 +73,29 @@ func readNode(proc, dir string) (n Node, err error) {
 		n.Major = 2
 	}
 	return n, nil
+}
+
+// errOtherFiles means that a process does not have the same files as this one.
+var errOtherFiles = errors.New("the process runs in a container with files of its own")
+
+// hasOtherFile reports whether a process finds another file at a path than this process. If neither finds one,
+// it compares their root directories. dir is the directory of the process in /proc. If the answer is unknown,
+// hasOtherFile returns false.
+func hasOtherFile(dir, path string) bool {
+	root := filepath.Join(dir, "root")
+	if _, err := os.Stat(root); err != nil {
+		return false
+	}
+	theirs, err := os.Stat(filepath.Join(root, path))
+	ours, ourErr := os.Stat(path)
+	missing, ourMissing := errors.Is(err, fs.ErrNotExist), errors.Is(ourErr, fs.ErrNotExist)
+	switch {
+	case missing && ourMissing && path != "/":
+		return hasOtherFile(dir, "/")
+	case missing && ourErr == nil, ourMissing && err == nil:
+		return true
+	}
+	return err == nil && ourErr == nil && !os.SameFile(theirs, ours)
 }
 
 // configOf returns the configuration file that a command line names, or the default one.

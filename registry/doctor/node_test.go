@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
@@ -166,6 +167,27 @@ func TestConfigurationNewerThanContainerd(t *testing.T) {
 	expect(t, n.examine(""), "containerd", doctor.OK)
 	n.age(filepath.Join(n.dir, "config.toml"), 0)
 	expect(t, n.examine(""), "containerd", doctor.Warning, "restart containerd")
+}
+
+// A containerd in a container is not this node's, and has another configuration than the file that this node has at
+// the same path, if it has one. kind's is /etc/containerd/config.toml (kubernetes-sigs/kind,
+// images/base/files/etc/containerd/config.toml). dockerd in a container passes --config with a file in its state
+// directory (moby/moby, libcontainerd/supervisor/remote_daemon.go).
+func TestContainerdInContainer(t *testing.T) {
+	n := newNode(t)
+	n.write("certs.d/reg.example/hosts.toml", "[host.\""+n.url+"\"]\n")
+	n.run("version = 2\n")
+	config, root := filepath.Join(n.dir, "config.toml"), filepath.Join(n.proc, "42", "root")
+	layouttest.Try(t, os.Symlink("/", root))
+	expect(t, n.examine("reg.example/app:v1"), "containerd", doctor.Failed, "config_path is not set")
+	n.write(filepath.Join("container", config), "version = 2\n")
+	layouttest.Try(t, os.Remove(root))
+	layouttest.Try(t, os.Symlink(filepath.Join(n.dir, "container"), root))
+	expect(t, n.examine("reg.example/app:v1"), "containerd", doctor.Skipped, "no containerd runs on this machine")
+	for _, file := range []string{config, filepath.Join(n.dir, "container", config)} {
+		layouttest.Try(t, os.Remove(file))
+		expect(t, n.examine("reg.example/app:v1"), "containerd", doctor.Skipped, "no containerd runs on this machine")
+	}
 }
 
 func TestDefaultHostsDir(t *testing.T) {
