@@ -64,7 +64,10 @@ func (s *State) sweep() error {
 	for _, e := range entries {
 		f := &stateFile{s, filepath.Join(s.dir, e.Name())}
 		info, err := e.Info()
-		if err == nil && isStateFile(e.Name()) && info.Mode().IsRegular() && time.Since(info.ModTime()) > stateLife && f.Load() == "" {
+		if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) <= stateLife {
+			continue
+		}
+		if isUnfinished(e.Name()) || isStateFile(e.Name()) && f.Load() == "" {
 			_ = os.Remove(f.name)
 		}
 	}
@@ -79,6 +82,14 @@ func isStateFile(name string) bool {
 	sum, ok := strings.CutSuffix(name, suffix)
 	_, err := hex.DecodeString(sum)
 	return ok && err == nil && len(sum) == 32 && sum == strings.ToLower(sum)
+}
+
+// isUnfinished reports whether a file's name is one that [durable.WriteFile] uses until it renames the file. If the
+// process is killed before that, the file stays behind.
+func isUnfinished(name string) bool {
+	trimmed := strings.TrimRight(name, "0123456789")
+	file, ok := strings.CutPrefix(trimmed, ".")
+	return ok && trimmed != name && isStateFile(file)
 }
 
 // file returns the file for a key. The file implements client.Sessions.
