@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -453,4 +454,27 @@ func TestWritableStates(t *testing.T) {
 			t.Errorf("CheckWritable of a State in %s returned no error, want one", name)
 		}
 	}
+}
+
+// Several servers of a machine may share a state directory, and start at the same time.
+func TestWritableStatesOfSeveralProcesses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var done sync.WaitGroup
+	for range 8 {
+		done.Go(func() {
+			state, err := push.OpenState(dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for range 10 {
+				if err := state.CheckWritable(); err != nil {
+					t.Errorf("CheckWritable returned %v while others check the same directory, want no error", err)
+					return
+				}
+			}
+		})
+	}
+	done.Wait()
 }

@@ -52,7 +52,10 @@ func (s *State) CheckWritable() error {
 	if err := durable.WriteFile(f.name, nil, 0o600); err != nil {
 		return err
 	}
-	return os.Remove(f.name)
+	if err := os.Remove(f.name); !errors.Is(err, fs.ErrNotExist) { // another process may have checked at the same time
+		return err
+	}
+	return nil
 }
 
 // sweep removes the expired files of a State, and no others.
