@@ -201,11 +201,15 @@ type lazyTransfer struct {
 
 	mu       sync.Mutex
 	transfer Transfer
+	ended    bool
 }
 
 func (l *lazyTransfer) at(pos int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.ended {
+		return // net/http may read the body of a failed request for a moment after the request has ended
+	}
 	if l.transfer == nil {
 		l.transfer = l.begin()
 	}
@@ -215,6 +219,7 @@ func (l *lazyTransfer) at(pos int64) {
 func (l *lazyTransfer) end(done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.ended = true
 	if l.transfer != nil {
 		l.transfer.End(done)
 	}
