@@ -134,6 +134,10 @@ func TestTokenForOfficialImage(t *testing.T) {
 		r := examine(t, doctor.Options{URL: s.URL, Image: "busybox:v1", Client: login("node", "secret")})
 		expect(t, r, "tag", doctor.OK, "library/busybox:v1 is sha256:")
 		expect(t, r, "blob", doctor.OK)
+		digest, _, _ := strings.Cut(step(t, r, "manifest").Detail, ",")
+		r = examine(t, doctor.Options{URL: s.URL, Image: "busybox@" + digest, Client: login("node", "secret")})
+		expect(t, r, "manifest", doctor.OK)
+		expect(t, r, "blob", doctor.OK)
 	}
 }
 

@@ -55,27 +55,13 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	if d.image.tag == "" {
 		return skipped("the image has only a digest")
 	}
-	what := d.image.repository + ":" + d.image.tag
-	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
-	if bad && d.image.isOfficial() && a.code != 0 {
-		// Clients request an official image below library/, so try the name with library/ too. Some registries do
-		// not answer 404 if a repository does not exist.
-		name, auth := d.image.repository, d.auth
-		d.image.repository = "library/" + name
+	var a answer
+	var what string
+	step, bad := d.tryNames(ctx, func() (step Step, bad bool) {
 		what = d.image.repository + ":" + d.image.tag
-		d.renewLogin(ctx)
-		second, other, alsoBad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
-		if alsoBad {
-			d.image.repository, d.auth = name, auth
-			if step.Content && other.Content {
-				step.Detail += "; " + what + " is missing too"
-			} else {
-				step.Detail += "; " + other.Detail
-			}
-			return step
-		}
-		a, bad = second, false
-	}
+		a, step, bad = d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
+		return step, bad
+	})
 	if bad {
 		return step
 	}
@@ -95,12 +81,36 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	return ok("%s is %s, %d bytes", what, dgst, a.length)
 }
 
+// tryNames calls request. If the registry refuses it for an image with a name of one segment, tryNames calls it again
+// with the name below library/: clients request an official image there. Some registries do not answer 404 if a
+// repository does not exist. If both names fail, tryNames restores the first one, and returns a step about both.
+func (d *doctor) tryNames(ctx context.Context, request func() (step Step, bad bool)) (step Step, bad bool) {
+	step, bad = request()
+	if !bad || !d.image.isOfficial() || step.Advice == adviceNoAnswer {
+		return step, bad
+	}
+	name, auth := d.image.repository, d.auth
+	d.image.repository = "library/" + name
+	d.renewLogin(ctx)
+	other, alsoBad := request()
+	if !alsoBad {
+		return other, false
+	}
+	d.image.repository, d.auth = name, auth
+	if what, _, missing := strings.Cut(other.Detail, missingMark); missing && strings.Contains(step.Detail, missingMark) {
+		step.Detail += "; " + what + " is missing too"
+	} else {
+		step.Detail += "; " + other.Detail
+	}
+	return step, true
+}
+
 // ask requests a path in the image's repository. Unless it gets an answer with status 200, it returns
 // a failed step, and bad is true.
 func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, step Step, bad bool) {
 	a, err := d.send(ctx, method, d.image.repository+"/"+path, map[string]string{"Accept": accept}, maxErrorBody)
 	if err != nil {
-		return a, failed("check the server's log", "%s %s: %v", method, what, err), true
+		return a, failed(adviceNoAnswer, "%s %s: %v", method, what, err), true
 	}
 	if a.code == http.StatusOK {
 		return a, Step{}, false
@@ -113,11 +123,17 @@ func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, 
 	return a, d.refused(a, what), true
 }
 
+// adviceNoAnswer is the advice if a request for a manifest got no complete answer.
+const adviceNoAnswer = "check the server's log"
+
+// missingMark follows the name of missing content in the details of steps.
+const missingMark = ": 404"
+
 func (d *doctor) refused(a answer, what string) Step {
 	reason := errorsOf(a.body)
 	switch a.code {
 	case http.StatusNotFound:
-		return damaged(d.adviceMissing(), "%s: 404%s", what, reason)
+		return damaged(d.adviceMissing(), "%s", what+missingMark+reason)
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return failed("this login may not pull from this repository", "%s: %s%s", what, a.status, reason)
 	}
@@ -128,13 +144,20 @@ func (d *doctor) fetchManifest(ctx context.Context) Step {
 	if d.image.repository == "" {
 		return skipped("no image was given")
 	}
-	m, size, step, bad := d.get(ctx, d.image.digest, -1)
-	if bad {
+	var size int64
+	get := func() (step Step, bad bool) {
+		d.manifest, size, step, bad = d.get(ctx, d.image.digest, -1)
+		return step, bad
+	}
+	try := get
+	if d.image.tag == "" { // otherwise, the step about the tag has found the name
+		try = func() (Step, bool) { return d.tryNames(ctx, get) }
+	}
+	if step, bad := try(); bad {
 		return step
 	}
-	d.manifest = m
 	kind := "image"
-	if len(m.Manifests) > 0 {
+	if len(d.manifest.Manifests) > 0 {
 		kind = "index"
 	}
 	return ok("%s, %s, %d bytes, digest verified", d.image.digest, kind, size)
@@ -148,7 +171,7 @@ func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m man
 	body := a.body
 	switch {
 	case err != nil:
-		return m, 0, failed("check the server's log", "GET %s: %v", what, err), true
+		return m, 0, failed(adviceNoAnswer, "GET %s: %v", what, err), true
 	case a.code != http.StatusOK:
 		return m, 0, d.refused(a, what), true
 	case len(body) > client.MaxManifest:
