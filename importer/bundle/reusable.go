@@ -14,9 +14,10 @@ import (
 type Reusable struct{ volumes []reusableVolume }
 
 type reusableVolume struct {
-	dir  string
-	vol  volume.Volume
-	list []volume.Layout
+	dir     string
+	archive string // name of the archive; empty for a tree
+	vol     volume.Volume
+	list    []volume.Layout
 }
 
 // OpenReusable opens the archives and trees in the directories: first all archives, then all trees.
@@ -30,7 +31,7 @@ func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
 		}
 		for _, set := range found.Sets {
 			if vol, err := volume.OpenArchive(ctx, set, ""); err == nil {
-				r.add(ctx, dir, vol)
+				r.add(ctx, dir, set.Name, vol)
 			}
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -39,17 +40,34 @@ func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
 	}
 	for _, dir := range dirs {
 		if tree, err := volume.OpenDir(dir); err == nil {
-			r.add(ctx, dir, tree)
+			r.add(ctx, dir, "", tree)
 		}
 	}
 	return r, ctx.Err()
 }
 
 // add adds a volume if its layouts can be read and it has at least one.
-func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) {
+func (r *Reusable) add(ctx context.Context, dir, archive string, vol volume.Volume) {
 	if listing, err := vol.Layouts(ctx); err == nil && len(listing.Layouts) > 0 {
-		r.volumes = append(r.volumes, reusableVolume{dir, vol, listing.Layouts})
+		r.volumes = append(r.volumes, reusableVolume{dir, archive, vol, listing.Layouts})
 	}
+}
+
+// LayoutsOf returns the paths of the layouts in an archive in dir. It returns none if the archive is missing or
+// cannot be read.
+func (r *Reusable) LayoutsOf(dir, archive string) (paths []string) {
+	if r == nil {
+		return nil
+	}
+	for _, v := range r.volumes {
+		if v.dir != dir || v.archive != archive {
+			continue
+		}
+		for _, l := range v.list {
+			paths = append(paths, l.Path)
+		}
+	}
+	return paths
 }
 
 // Find returns where a blob is stored, and the directory of that archive or tree. Both are empty if the

@@ -33,6 +33,8 @@ type Draft struct {
 	// Platform is the platform of the options, or nil if they have none.
 	Platform *Platform
 
+	dir        string // directory of the bundle
+	tree       bool   // whether the bundle gets directories instead of archives
 	jobs       int
 	noTagLists bool
 	allow      *allowance // nil if the bundle must be complete
@@ -52,7 +54,7 @@ type Draft struct {
 }
 
 func newDraft(o Options, src *Source, allow *allowance) *Draft {
-	return &Draft{Root: o.Source, Source: src, Platform: o.Platform, jobs: o.Jobs, allow: allow, layouts: map[string]*Layout{}, incomplete: map[Unit]bool{}}
+	return &Draft{Root: o.Source, Source: src, Platform: o.Platform, dir: o.Dir, tree: o.Tree, jobs: o.Jobs, allow: allow, layouts: map[string]*Layout{}, incomplete: map[Unit]bool{}}
 }
 
 // Layout is a layout that a planner plans.

@@ -43,8 +43,12 @@ func (r Repositories) Plan(ctx context.Context, d *Draft) error {
 		paths = append(paths, strings.TrimSuffix(at, "/"))
 	}
 	slices.Sort(paths)
+	paths = slices.Compact(paths)
+	if err := d.checkReplaced(paths); err != nil {
+		return err
+	}
 	chosen := 0
-	for _, at := range slices.Compact(paths) {
+	for _, at := range paths {
 		n, err := r.plan(ctx, d, at)
 		if err != nil {
 			return err
@@ -57,13 +61,35 @@ func (r Repositories) Plan(ctx context.Context, d *Draft) error {
 	return nil
 }
 
+// archiveOf returns the name of the archive of a repository.
+func archiveOf(at string) string {
+	if at == "." {
+		return "root.tar"
+	}
+	return strings.ReplaceAll(at, "/", "_") + ".tar"
+}
+
+// checkReplaced fails with ErrUsage if the pull would replace an archive that has other repositories than those
+// at paths. For example, the repositories a/b and a_b have archives of the same name.
+func (d *Draft) checkReplaced(paths []string) error {
+	if d.tree {
+		return nil
+	}
+	for _, at := range paths {
+		archive := archiveOf(at)
+		for _, other := range d.Source.reusable.LayoutsOf(d.dir, archive) {
+			if !slices.Contains(paths, other) {
+				return Usage("%s in %s has the repository %s, which this pull would remove from the bundle: add --repository %s, or pull into a different directory", archive, d.dir, other, other)
+			}
+		}
+	}
+	return nil
+}
+
 // plan plans the matching tags of one repository, and returns their number.
 func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error) {
 	name := d.Root.Repository(at)
-	archive := strings.ReplaceAll(at, "/", "_") + ".tar"
-	if at == "." {
-		archive = "root.tar"
-	}
+	archive := archiveOf(at)
 	tags, err := d.Source.Tags(ctx, name)
 	if err != nil {
 		return 0, err

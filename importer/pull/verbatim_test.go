@@ -480,6 +480,37 @@ func TestOtherArchivesAreKept(t *testing.T) {
 	}
 }
 
+// Some repositories have archives of the same name. A pull of one of them is refused if it would remove the other
+// one from the bundle. A pull of both succeeds.
+func TestArchivesOfTheSameName(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	for _, at := range []string{"shop", "shop/a/b", "shop/a_b", "shop/root"} {
+		l := tree.Layout(at)
+		l.Tag(l.Image(layouttest.Image{Name: at, LayerSizes: []int64{100}}), "v1")
+		l.Write()
+	}
+	r, _ := pulltest.Serve(t, tree.Dir())
+	for _, pair := range [][2]string{{"a/b", "a_b"}, {"a_b", "a/b"}, {".", "root"}, {"root", "."}} {
+		dir := t.TempDir()
+		pulltest.Run(t, form{}.options(t, r, dir, pair[0]))
+		before, err := readBundle(t, dir)
+		layouttest.Try(t, err)
+		if _, err := pull.Run(t.Context(), form{}.options(t, r, dir, pair[1]), nil); !errors.Is(err, pull.ErrUsage) || !strings.Contains(err.Error(), "add --repository "+pair[0]+",") {
+			t.Errorf("a pull of %s over one of %s: got error %v, want ErrUsage that says to add %s", pair[1], pair[0], err, pair[0])
+		}
+		got, err := readBundle(t, dir)
+		if diff := cmp.Diff(before, got); diff != "" || err != nil {
+			t.Errorf("the refused pull of %s changed the bundle (-before +after, error %v): %s", pair[1], err, diff)
+		}
+		for range 2 { // the second pull finds an archive with both repositories
+			pulltest.Run(t, form{}.options(t, r, dir, pair[:]...))
+			if got, err := readBundle(t, dir); err != nil || len(got) != 2 {
+				t.Errorf("after a pull of %q, the bundle has the tags %v, error %v; want 1 tag of each", pair, got, err)
+			}
+		}
+	}
+}
+
 // A pull fails if the registry has a manifest of an old format, which a layout cannot contain.
 func TestOldManifests(t *testing.T) {
 	for _, typ := range []string{"application/vnd.docker.distribution.manifest.v1+prettyjws", "application/json"} {
