@@ -106,11 +106,15 @@ func (p *Plan) isSpare(blob digest.Digest) bool {
 	return true
 }
 
-// names returns the names of all files that the plan decides about: archives, indexes and files beside them.
-func (p *Plan) names() map[string]bool {
+// names returns the names of all files that the plan decides about: the archives or, for a tree, the indexes, and
+// the files beside them.
+func (p *Plan) names(tree bool) map[string]bool {
 	all := map[string]bool{inventory.Name: true, inventory.SignatureName: true}
 	for _, a := range p.Archives {
-		all[a.Name] = true
+		if !tree {
+			all[a.Name] = true
+			continue
+		}
 		for _, l := range a.Layouts {
 			all[path.Join(l.Path, specs.ImageIndexFile)] = true
 		}

@@ -182,7 +182,8 @@ func interrupted(t *testing.T, o pull.Options, at string, n int) {
 }
 
 // If the staged files of an interrupted publication are lost, readers refuse the directory, because
-// it could mix two bundles. Only the same pull can repair the directory; others are refused.
+// it could mix two bundles. Only the same pull can repair the directory; others are refused, even a pull of the
+// same content in another form.
 func TestLostFilesOfAPublication(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {gost: true}, "chunks": {chunk: 4000}, "tree": {tree: true}} {
@@ -198,8 +199,13 @@ func TestLostFilesOfAPublication(t *testing.T) {
 			if p := problemsOf(s); s.TagCount() != 0 || len(p) != 1 || p[0].Kind != layoutstore.Incomplete || !strings.Contains(p[0].Reason, "run the same pull again") {
 				t.Errorf("a reader sees %d tags and the problems %v; want no tags, and 1 problem that says to run the same pull again", s.TagCount(), p)
 			}
-			if _, err := pull.Run(t.Context(), f.options(t, newer, dir, "kept"), nil); err == nil || !strings.Contains(err.Error(), "run the interrupted pull again") {
-				t.Errorf("a different pull into the directory: got error %v, want one that says to run the interrupted pull again", err)
+			for what, o := range map[string]pull.Options{
+				"a different pull":             f.options(t, newer, dir, "kept"),
+				"the pull in a different form": form{tree: !f.tree}.options(t, newer, dir, "app", "base"),
+			} {
+				if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), "run the interrupted pull again") {
+					t.Errorf("%s into the directory: got error %v, want one that says to run the interrupted pull again", what, err)
+				}
 			}
 			o := f.options(t, newer, dir, "app", "base")
 			pulltest.Run(t, o)

@@ -66,7 +66,7 @@ func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, wat
 	if err != nil {
 		return nil, err
 	}
-	if err := src.work.publisher.Covers(plan.names()); err != nil {
+	if err := src.work.publisher.Covers(plan.names(o.Tree)); err != nil {
 		return nil, err
 	}
 	r := &run{options: o, form: o.form(), plan: plan, work: src.work, reusable: reusable, watch: watch, files: map[string][]bundle.File{}}
