@@ -55,7 +55,7 @@ func newImageProblem(kind layoutstore.Kind, repository string, i bundle.Image, r
 func (g Problem) String() string {
 	s := g.Repository
 	if tag := g.Tag(); tag != "" {
-		s += ":" + tag
+		s += ":" + problem.OneLine(tag)
 	}
 	if g.Digest != "" {
 		s += "@" + g.Digest.String()

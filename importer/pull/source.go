@@ -13,6 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -116,8 +117,8 @@ func (s *Source) Name(repository, reference string) string {
 }
 
 // Resolve returns the descriptor of a tag or digest, and fetches its manifest. A tag always leads
-// to the same manifest, even if the tag moves in the registry meanwhile. The errors are those of
-// [client.Client.Manifest].
+// to the same manifest, even if the tag moves in the registry meanwhile. A malformed tag is an
+// *UnusableError, and is not requested. Other errors are those of [client.Client.Manifest].
 func (s *Source) Resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
 	return remember(&s.mu, &s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {
 		if d := digest.Digest(reference); d.Validate() == nil {
@@ -129,6 +130,8 @@ func (s *Source) Resolve(ctx context.Context, repository, reference string) (clo
 				}
 				return closure.Descriptor{MediaType: refs.MediaType, Digest: d, Size: int64(len(body))}, nil
 			}
+		} else if err := names.CheckTag(reference); err != nil { // for example, a tag that an image lists
+			return closure.Descriptor{}, &UnusableError{fmt.Errorf("malformed tag %.80q: %w", reference, err)}
 		}
 		m, err := s.registry.Manifest(ctx, repository, reference)
 		if err != nil {

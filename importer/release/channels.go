@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // Release channels for which special rules apply.
@@ -66,6 +68,9 @@ func ParseChannel(name string, file []byte) (Channel, error) {
 		if !strings.HasPrefix(c.Tag, "v") {
 			c.Tag = "v" + c.Tag
 		}
+	}
+	if err := names.CheckTag(c.Tag); err != nil {
+		return Channel{}, fmt.Errorf("%s: the version %.80q is not a tag: %w", VersionFile, doc.Version, err)
 	}
 	return c, nil
 }

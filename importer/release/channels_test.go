@@ -21,7 +21,7 @@ func TestParseChannel(t *testing.T) {
 			t.Errorf("%s: %+v", file, got)
 		}
 	}
-	for file, want := range map[string]string{"": "no version.json", "v1.0.0": "invalid character", "{}": "has no version", `{"version":7}`: "version.json: "} {
+	for file, want := range map[string]string{"": "no version.json", "v1.0.0": "invalid character", "{}": "has no version", `{"version":7}`: "version.json: ", `{"version":"v1 0"}`: `the version "v1 0" is not a tag`} {
 		var data []byte
 		if file != "" {
 			data = []byte(file)

@@ -265,6 +265,41 @@ func TestFailedRequestsAreNotMissingContent(t *testing.T) {
 	}
 }
 
+// Images of the source list tags that are malformed, so that registries refuse to look for them. A pull reports
+// the tags like missing ones, and can leave them out.
+func TestMalformedTags(t *testing.T) {
+	const console = edition + "/modules/console"
+	s := newSynthetic(t)
+	s.member("modules", "release", "console", "v1.0.0", map[string]any{"scanner": "not a tag"})
+	s.channel(console+"/release", "stable", "v1.0.0", false)
+	s.channel(console+"/release", "alpha", "v1 0", false)
+	s.image(edition+"/modules", "console", nil)
+	s.image(edition, "pr42", nil)
+	s.image(edition+"/install", "pr42", map[string]string{"deckhouse/candi/images_tags.json": jsonOf(map[string]any{"m": map[string]string{"old": "two\nlines"}})})
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	o := options(t, r, edition)
+	o.Planner, o.AllowIncomplete = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false })), true
+	report := pulltest.Run(t, o)
+	want := []string{"module console " + console + "/extra/scanner:not a tag", "module console " + console + "/release:alpha"}
+	if diff := cmp.Diff(want, pulltest.Named(report.Problems)); diff != "" {
+		t.Errorf("problems: %s", diff)
+	}
+	got := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
+	for _, tag := range []string{console + ":v1.0.0", console + "/release:v1.0.0", console + "/release:stable"} {
+		if got[tag] != s.tags[tag].String() {
+			t.Errorf("digest of %s in the bundle = %q, want %s", tag, got[tag], s.tags[tag])
+		}
+	}
+	o.Dir, o.Planner = t.TempDir(), selecting(only(func(s *deckhouse.Selection) { s.NoPlatform, s.DeckhouseTag = false, "pr42" }))
+	_, err := pull.Run(t.Context(), o, nil)
+	var incomplete *pull.IncompleteError
+	if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), `malformed tag "two\nlines"`) || strings.Contains(err.Error(), "two\nlines") {
+		t.Errorf("pull of a platform whose installer lists a malformed tag: got error %v, want an *IncompleteError that quotes the tag", err)
+	}
+	pulltest.NothingPublished(t, o.Dir)
+}
+
 // If no image is complete, a pull fails and publishes nothing.
 func TestPullWithoutAnyCompleteImage(t *testing.T) {
 	s := newIncompleteSource(t)
