@@ -197,11 +197,17 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 	}
 	report, err := pull.Run(ctx, options, watch)
 	watch.Stop()
-	if err != nil {
+	return flags.conclude(ctx, c, cmd.OutOrStdout(), report, err)
+}
+
+// conclude prints the report of a pull. err is the error of pull.Run, which also returns a report if the bundle
+// is published but cleaning up has failed.
+func (p *pullFlags) conclude(ctx context.Context, c *console.Output, w io.Writer, report *pull.Report, err error) error {
+	if report == nil {
 		return exit.PullError(ctx, err)
 	}
-	done := judgedPull{Report: report, Ready: flags.judge(ctx, c, dir)}
-	return cmp.Or(c.Print(cmd.OutOrStdout(), done, done.print), incompleteError(report.Problems))
+	done := judgedPull{Report: report, Ready: p.judge(ctx, c, report.Dir)}
+	return cmp.Or(c.Print(w, done, done.print), errors.Join(incompleteError(report.Problems), err))
 }
 
 // judgedPull is the report of a pull, with the verdict on the bundle.

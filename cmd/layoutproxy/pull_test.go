@@ -15,7 +15,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -102,6 +105,25 @@ func (s *stopping) Write(p []byte) (int, error) {
 		return 0, http.ErrAbortHandler
 	}
 	return s.ResponseWriter.Write(p)
+}
+
+// If a bundle is published but the pull cannot clean up, the pull prints its report and the error. The exit
+// status is 3 if content was left out, and otherwise 1.
+func TestPullThatCannotCleanUp(t *testing.T) {
+	flags := pullFlags{repositories: pull.Repositories{Paths: []string{"app"}}}
+	failed := errors.New("cannot remove .tmp")
+	missing := pull.NewProblem(layoutstore.Incomplete, "shop/app", "v1", "missing")
+	for want, problems := range map[int][]pull.Problem{exit.Failed: nil, exit.Content: {missing}} {
+		var out bytes.Buffer
+		report := &pull.Report{Dir: "bundle", Problems: problems}
+		err := flags.conclude(t.Context(), &console.Output{}, &out, report, failed)
+		if got := exit.Status(err); got != want || !strings.Contains(err.Error(), failed.Error()) {
+			t.Errorf("%d problems: got the error %v with the exit status %d, want %v with %d", len(problems), err, got, failed, want)
+		}
+		if printed := out.String(); !strings.Contains(printed, "bundle: 0 written") || strings.Contains(printed, "shop/app:v1: missing") != (problems != nil) {
+			t.Errorf("%d problems: printed\n%s\nwant the report with all problems", len(problems), printed)
+		}
+	}
 }
 
 // A pull from an incomplete source exits with 3 and publishes nothing. With --allow-incomplete, it

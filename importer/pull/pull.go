@@ -29,6 +29,7 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 // Run pulls a bundle. watch may be nil. If Run returns no error, the bundle in the directory is complete and
 // synced. If Run fails before it publishes, it leaves only state from which the next run resumes and, for a
 // tree, directories and blobs. If the context ends, Run first completes nearly complete blobs of archives.
+// If the bundle is published but the working directory cannot be removed, Run returns a report and an error.
 //
 // Run fails with ErrUsage, with *IncompleteError if content is missing or damaged, or with
 // *client.Error. Other errors come from the planner, the file system and the context.

@@ -115,6 +115,27 @@ func expectNoBlobs(t *testing.T, dir string) {
 	}
 }
 
+// If a pull has published a bundle but cannot remove its working directory, it returns its report and an error.
+func TestPullThatCannotCleanUp(t *testing.T) {
+	r, _ := pulltest.Serve(t, varied(t).Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
+	work, moved := filepath.Join(o.Dir, ".tmp"), filepath.Join(t.TempDir(), "moved")
+	o.SetReached(func(point string) {
+		if point == "finish" { // with a file in place of .tmp, even root cannot remove a directory below it
+			layouttest.Try(t, os.Rename(work, moved))
+			layouttest.Try(t, os.WriteFile(work, nil, 0o644))
+		}
+	})
+	report, err := pull.Run(t.Context(), o, nil)
+	if err == nil || !strings.Contains(err.Error(), "the bundle is published") || report == nil {
+		t.Errorf("got report %v and error %v, want a report, and an error that says that the bundle is published", report, err)
+	}
+	if tags, err := readBundle(t, o.Dir); err != nil || len(tags) == 0 {
+		t.Errorf("the bundle has the tags %v, error %v; want some tags, and no error", tags, err)
+	}
+}
+
 // Other users may be able to write to TempDir. A pull refuses links and files that they have
 // created under the name of its working directory.
 func TestForeignTempDir(t *testing.T) {

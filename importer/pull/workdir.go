@@ -166,7 +166,10 @@ func (w *work) finish() error {
 	w.reached("finish")
 	err := errors.Join(os.RemoveAll(w.path), os.RemoveAll(w.local))
 	_ = os.Remove(filepath.Dir(w.local)) // fails if the directory contains files of another tool
-	return err
+	if err != nil {
+		return fmt.Errorf("the bundle is published, but cleaning up failed; the next pull tries again: %w", err)
+	}
+	return nil
 }
 
 // Close releases the lock. The state stays on disk.
