@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,11 @@ type fetcher struct {
 	meter    Meter
 }
 
-// fetch fetches a blob from the first repository that has it. It resumes an interrupted download,
+// maxWrong is the maximum number of repositories from which wrong content of a blob is fetched. Hundreds of
+// repositories may share a blob, and most registries store it only once for all of them.
+const maxWrong = 2
+
+// fetch fetches a blob from the first repository that has it intact. It resumes an interrupted download,
 // and verifies the blob while writing it. If the registry keeps sending wrong content, it fails
 // with *bundle.DigestError. Other errors come from the client and the file system.
 func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories []string) error {
@@ -33,13 +38,27 @@ func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories 
 		f.meter.Add(b.Size)
 		return nil
 	}
-	var err error
+	var absent, damaged error
+	wrong := 0
 	for _, repository := range repositories {
-		if err = f.fetchFrom(ctx, repository, b); err == nil || !IsAbsent(err) {
+		switch err := f.fetchFrom(ctx, repository, b); {
+		case IsAbsent(err):
+			absent = err
+		case isDamaged(err):
+			damaged = cmp.Or(damaged, err)
+			if wrong++; wrong == maxWrong {
+				return damaged
+			}
+		default:
 			return err
 		}
 	}
-	return err
+	return cmp.Or(damaged, absent)
+}
+
+// isDamaged reports whether an error means that the registry keeps sending wrong content.
+func isDamaged(err error) bool {
+	return bundle.IsDigestError(err) || errors.Is(err, client.ErrMismatch)
 }
 
 // fetchFrom fetches a blob from one repository. If the content is wrong, it fetches the blob again,

@@ -3,7 +3,6 @@ package pull
 import (
 	"cmp"
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +15,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
-	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 const (
@@ -99,7 +97,7 @@ func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 		return true, nil
 	case IsAbsent(err):
 		g = newMissing(n.repositories[0], n.blob.Digest.String(), problem.Missing)
-	case bundle.IsDigestError(err), errors.Is(err, client.ErrMismatch):
+	case isDamaged(err):
 		g = NewProblem(layoutstore.Damaged, n.repositories[0], n.blob.Digest.String(), err.Error())
 	default:
 		return false, err

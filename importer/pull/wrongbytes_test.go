@@ -65,6 +65,31 @@ func TestRepeatedWrongContent(t *testing.T) {
 	}
 }
 
+// Two repositories have the same image. If its content is wrong in one of them, a pull fetches it from the other
+// one.
+func TestWrongContentInOneRepository(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	for _, at := range []string{"shop/app", "shop/other"} {
+		l := tree.Layout(at)
+		l.Tag(l.Image(layouttest.Image{Name: "same", LayerSizes: []int64{3000}}), "v1")
+		l.Write()
+	}
+	for name, spoil := range map[string]func([]byte) []byte{"a flipped bit": registrytest.FlipBit, "short blobs": registrytest.CutHalf} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := pulltest.Serve(t, tree.Dir())
+			r.Inject(registrytest.Spoil(pulltest.At("shop/app/blobs/"), spoil))
+			o := pulltest.Options(t, r, "shop")
+			o.Planner = pull.Repositories{Paths: []string{"app", "other"}}
+			pulltest.Run(t, o)
+			got := pulltest.OpenAt(t, "shop", o.Dir)
+			if tags := pulltest.Listed(t, got); len(tags) != 2 {
+				t.Errorf("the bundle has the tags %v, want one of each repository", tags)
+			}
+			pulltest.ProveAll(t, got)
+		})
+	}
+}
+
 // A part of a blob is left from an earlier pull. The next pull requests the rest of the blob and
 // gets wrong bytes. It then requests the complete blob.
 func TestWrongPartsOfBlobs(t *testing.T) {
