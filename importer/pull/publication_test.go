@@ -225,6 +225,36 @@ func TestLostFilesOfAPublication(t *testing.T) {
 	}
 }
 
+// A pull of a tree does not fail because an older archive of the same repository is damaged.
+func TestTreeBesideADamagedArchive(t *testing.T) {
+	older, newer := versions(t)
+	o := form{}.options(t, older, t.TempDir(), "app")
+	pulltest.Run(t, o)
+	old, err := readBundle(t, o.Dir)
+	layouttest.Try(t, err)
+	archive, damaged := filepath.Join(o.Dir, "app.tar"), 0
+	for _, p := range layouttest.Places(t, archive) {
+		if filepath.Base(p.Name) == strings.TrimPrefix(old["r/app:v1"], "sha256:") {
+			pulltest.Flip(t, archive, p.Body)
+			damaged++
+		}
+	}
+	if damaged != 1 {
+		t.Fatalf("the archive has %d entries with the manifest of v1, want 1", damaged)
+	}
+	pulltest.Run(t, form{tree: true}.options(t, newer, o.Dir, "app"))
+	want := form{}.options(t, newer, t.TempDir(), "app")
+	pulltest.Run(t, want)
+	all, err := readBundle(t, want.Dir)
+	layouttest.Try(t, err)
+	got := pulltest.Listed(t, pulltest.OpenAt(t, "r", o.Dir))
+	for tag, d := range all {
+		if got[tag] != d {
+			t.Errorf("digest of %s in the bundle = %q, want %s", tag, got[tag], d)
+		}
+	}
+}
+
 // A pull that cannot read the journal of an interrupted one changes nothing, and says what to do. After
 // that, the same pull leads to the complete new bundle.
 func TestUnreadableJournals(t *testing.T) {

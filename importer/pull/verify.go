@@ -39,9 +39,10 @@ func (r *run) verify(ctx context.Context) error {
 // verifyRoot is the root under which verify and compare serve the plan's layouts.
 const verifyRoot = "root"
 
-// compare serves the sources like a server, and compares the content with the plan.
+// compare serves the sources like a server, and compares the content with the plan. For a tree, it ignores
+// archives in the same directory, because this pull has not written them.
 func (r *run) compare(ctx context.Context, sources []string) error {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Roots: []string{verifyRoot}, Indexes: []string{}, IgnoreInventory: true})
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Roots: []string{verifyRoot}, Indexes: []string{}, IgnoreInventory: true, TreesOnly: r.options.Tree})
 	if err != nil {
 		return err
 	}
