@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // Constraint selects versions by ranges, or one exact tag.
@@ -48,7 +50,7 @@ func ParseConstraint(text string) (*Constraint, error) {
 	c := &Constraint{Text: text}
 	if tag, ok := strings.CutPrefix(text, "="); ok {
 		tag, channel, both := strings.Cut(strings.TrimSpace(tag), "+")
-		if tag == "" || both && !slices.Contains(Channels(), channel) {
+		if !names.IsTag(tag) || both && !slices.Contains(Channels(), channel) {
 			return nil, fmt.Errorf("version %q: want =TAG or =TAG+CHANNEL, where CHANNEL is one of %s", text, strings.Join(Channels(), ", "))
 		}
 		c.Tag, c.Channel = tag, channel

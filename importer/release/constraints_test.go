@@ -57,7 +57,7 @@ func TestChooseByConstraint(t *testing.T) {
 			t.Errorf("HasStart of the constraint %s = %v, want %v", text, c.HasStart(), !c.HasStart())
 		}
 	}
-	for _, bad := range []string{"", " ", "=", "=+stable", "=v1+", "=v1+nightly", "stable", ">=", "1.2.3.4", "a b", "1 ||", "|| 1"} {
+	for _, bad := range []string{"", " ", "=", "=+stable", "=v1+", "=v1+nightly", "=>1.0", "=v1 0", "stable", ">=", "1.2.3.4", "a b", "1 ||", "|| 1"} {
 		if _, err := ParseConstraint(bad); err == nil {
 			t.Errorf("%q: %v", bad, err)
 		}

@@ -16,6 +16,7 @@ func TestWrongUsage(t *testing.T) {
 		"a platform version without the platform":     {DeckhouseTag: "a", NoPlatform: true},
 		"named packages without packages":             {IncludePackages: []string{"a"}, NoPackages: true},
 		"malformed lowest version":                    {SinceVersion: "new"},
+		"malformed tag in a constraint":               {IncludeModules: []string{"console@=>1.0"}},
 		"malformed constraint":                        {IncludePlatform: "latest"},
 		"empty constraint":                            {IncludeModules: []string{"console@"}},
 		"unknown channel":                             {IncludeModules: []string{"console@=v1+nightly"}},
