@@ -164,10 +164,13 @@ func (p *Publisher) Publish(c Changes) error {
 		return errors.Join(err, os.Rename(filepath.Join(p.dir, staged), p.Staged()))
 	}
 	p.reached("journal")
-	if err := durable.SyncDir(p.dir); err != nil {
-		return fmt.Errorf("the bundle is published, but cleaning up failed; the next pull tries again: %w", err)
+	if err = durable.SyncDir(p.dir); err == nil {
+		err = p.finish()
 	}
-	return p.finish()
+	if err != nil {
+		return fmt.Errorf("the bundle is published, but moving its files into place or cleaning up failed; the next pull tries again: %w", err)
+	}
+	return nil
 }
 
 // freeStaged returns an unused name for a directory of staged files in the bundle's directory.

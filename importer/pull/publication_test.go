@@ -255,6 +255,35 @@ func TestTreeBesideADamagedArchive(t *testing.T) {
 	}
 }
 
+// If a pull has published a bundle but cannot move its files into place, the error says that the bundle is published.
+// The next pull moves the files.
+func TestFilesThatCannotBeMoved(t *testing.T) {
+	older, newer := versions(t)
+	o := form{}.options(t, older, t.TempDir(), "app")
+	pulltest.Run(t, o)
+	want := form{}.options(t, newer, t.TempDir(), "app")
+	pulltest.Run(t, want)
+	all, err := readBundle(t, want.Dir)
+	layouttest.Try(t, err)
+	o = form{}.options(t, newer, o.Dir, "app")
+	archive := filepath.Join(o.Dir, "app.tar")
+	o.SetReached(func(point string) {
+		if point == "journal" { // no file can replace a directory
+			layouttest.Try(t, os.Remove(archive))
+			layouttest.Try(t, os.MkdirAll(filepath.Join(archive, "x"), 0o755))
+		}
+	})
+	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), "the bundle is published") {
+		t.Errorf("got error %v, want one that says that the bundle is published", err)
+	}
+	layouttest.Try(t, os.RemoveAll(archive))
+	o.SetReached(nil)
+	pulltest.Run(t, o)
+	if got, err := readBundle(t, o.Dir); err != nil || !maps.Equal(got, all) {
+		t.Errorf("after the next pull: error %v, want none; content (-want +got): %s", err, cmp.Diff(all, got))
+	}
+}
+
 // A pull that cannot read the journal of an interrupted one changes nothing, and says what to do. After
 // that, the same pull leads to the complete new bundle.
 func TestUnreadableJournals(t *testing.T) {
