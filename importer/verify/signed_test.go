@@ -141,6 +141,18 @@ func TestReportNamesMissingFiles(t *testing.T) {
 	}
 }
 
+// The inventory and the headers of an archive both show that a chunk in the middle is missing. The
+// report says so only once.
+func TestReportNamesMissingChunkOnce(t *testing.T) {
+	dir, key := signedBundle(t)
+	layouttest.Try(t, os.Remove(filepath.Join(dir, "platform.tar.0001.chunk")))
+	for _, key := range []*inventory.SigningKey{nil, key} {
+		if text, ok := verified(t, dir, key); ok || strings.Count(text, "chunk 0001 is missing") != 1 {
+			t.Errorf("report without chunk 0001: want one line that names it as missing, got %s", text)
+		}
+	}
+}
+
 // If the last chunk of an archive has only zeros, the archive looks complete without it. Only the
 // inventory reveals that the chunk is missing.
 func TestReportNamesMissingPadding(t *testing.T) {

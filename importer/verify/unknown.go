@@ -82,7 +82,7 @@ func unreadPart(p layoutstore.Problem) string {
 		return name + " is missing"
 	case p.Entry != "":
 		return fmt.Sprintf("%s: %s cannot be read", name, p.Entry)
-	case len(p.Chunks) == 1:
+	case len(p.Chunks) == 1, len(p.Chunks) > 1 && !p.Suspects:
 		return fmt.Sprintf("%s cannot be read from %s on", name, p.Chunks[0])
 	case len(p.Chunks) > 1:
 		return fmt.Sprintf("%s cannot be read to its end, because of %s", name, strings.Join(p.Chunks[:min(len(p.Chunks), maxLines)], " or "))

@@ -46,8 +46,9 @@ type Problem struct {
 	// archive, Entry is an entry in it.
 	Path  string `json:"path"`
 	Entry string `json:"entry"`
-	// Chunks contains the chunks of the archive in which the content is stored, such as "chunk
-	// 0003". If Suspects is set, at least one of them is missing or damaged, most likely the first.
+	// Chunks contains the chunks of the archive in which the content is stored, or that are missing,
+	// such as "chunk 0003". If Suspects is set, at least one of them is missing or damaged, most
+	// likely the first.
 	Chunks   []string `json:"chunks"`
 	Suspects bool     `json:"-"`
 	// Repository is the name under which the repository is served, with the first root. For content

@@ -108,7 +108,8 @@ func (a *Archive) Problem() (p problem.Problem, ok bool) {
 	default:
 		p.Reason = missing + "; " + p.Reason
 	}
-	p.Kind, p.TagsUnknown, p.Suspects, p.Chunks = problem.Incomplete, true, true, a.set.seams.missing[0].names()
+	p.Kind, p.TagsUnknown, p.Chunks = problem.Incomplete, true, a.set.seams.missing[0].names()
+	p.Suspects = a.index.broken == nil // these chunks may never have existed
 	return p, true
 }
 
@@ -161,7 +162,7 @@ func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
 		p.Entry = path.Join(l.path, "index.json")
 		return p, true
 	}
-	p = lostBlob(problem.Incomplete, "blobs of an OCI layout without its index.json", a.index.copyAgain)
+	p = a.set.seams.lostBlob(problem.Incomplete, "blobs of an OCI layout without its index.json", a.index.copyAgain)
 	p.Entry = l.path
 	return p, len(l.blobs) > 0 || len(l.odd) > 0 || len(l.lost) > 0
 }

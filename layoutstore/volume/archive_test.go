@@ -317,7 +317,8 @@ func TestOpenArchiveWithCancelledContext(t *testing.T) {
 	}
 }
 
-// If chunks with a part of a blob are missing, the blob is missing. Its problem names these chunks.
+// If chunks with a part of a blob are missing, the blob is missing. Its problem, and that of the
+// archive, say to copy all of these chunks again.
 func TestBlobInMissingChunk(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, t.TempDir())
@@ -334,7 +335,14 @@ func TestBlobInMissingChunk(t *testing.T) {
 	_, err := a.Locate(t.Context(), "install", layer)
 	var lost *problem.Error
 	if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || strings.Join(lost.Problem.Chunks, ", ") != "chunk 0001, chunk 0002" {
-		t.Errorf("Locate of a blob in missing chunks: got %v; want ErrNotExist, and a problem that names the chunks 0001 and 0002", err)
+		t.Fatalf("Locate of a blob in missing chunks: got %v; want ErrNotExist, and a problem that names the chunks 0001 and 0002", err)
+	}
+	const both = "chunk 0001 and chunk 0002"
+	if p := lost.Problem; p.Chunk() != both || p.Reason != "missing: copy "+both+" again" {
+		t.Errorf("problem of a blob in missing chunks: got the chunks %q and the reason %q, want both chunks in both", p.Chunk(), p.Reason)
+	}
+	if p, _ := a.Problem(); p.Chunk() != both || p.Reason != "chunks 0001 to 0002 are missing" {
+		t.Errorf("problem of the archive: got the chunks %q and the reason %q, want both chunks in both", p.Chunk(), p.Reason)
 	}
 	if have, err := a.Blobs(context.Background(), "install"); len(have) > 0 || err != nil {
 		t.Errorf("Blobs: got %v and the error %v, want neither", have, err)

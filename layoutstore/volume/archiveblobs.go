@@ -53,7 +53,7 @@ func (a *Archive) LocateCached(layout string, d digest.Digest, size int64) exten
 func (a *Archive) missingBlob(l *tarLayout, d digest.Digest) error {
 	p, ok := l.lost[d]
 	if again := a.index.copyAgain; !ok && len(again) > 0 {
-		p, ok = lostBlob(problem.Incomplete, problem.Missing, again), true
+		p, ok = a.set.seams.lostBlob(problem.Incomplete, problem.Missing, again), true
 	}
 	if !ok {
 		p, ok = a.betweenNeighbors(l, d)

@@ -216,6 +216,11 @@ func (s *seams) cutShort(r indexRange) string {
 	return text
 }
 
+// areMissing reports whether the given chunks are the first missing ones. Otherwise, they are only suspects.
+func (s *seams) areMissing(chunks []string) bool {
+	return s != nil && len(s.missing) > 0 && slices.Equal(chunks, s.missing[0].names())
+}
+
 // maxRanges is how many ranges of missing chunks a message lists.
 const maxRanges = 10
 

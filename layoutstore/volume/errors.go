@@ -13,12 +13,18 @@ import (
 )
 
 // lostBlob returns the problem of a blob that cannot be served because a chunk of the archive is missing,
-// cut short or damaged. again contains the chunks to copy again, with the most likely one first.
-func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem {
+// cut short or damaged. again contains the chunks to copy again: either the first missing chunks, or
+// suspects, with the most likely one first.
+func (s *seams) lostBlob(kind problem.Kind, reason string, again []string) problem.Problem {
+	p := problem.Problem{Kind: kind, Reason: reason, Chunks: again, Suspects: !s.areMissing(again), Err: fs.ErrNotExist}
 	if len(again) > 0 {
-		reason = fmt.Sprintf("%s: copy %s again", reason, strings.Join(again, " or "))
+		chunks := p.Chunk() // all of them
+		if p.Suspects {
+			chunks = strings.Join(again, " or ")
+		}
+		p.Reason = fmt.Sprintf("%s: copy %s again", reason, chunks)
 	}
-	return problem.Problem{Kind: kind, Reason: reason, Chunks: again, Suspects: true, Err: fs.ErrNotExist}
+	return p
 }
 
 func unreadable(kind problem.Kind, name string, err error) problem.Problem {

@@ -96,7 +96,7 @@ func (s *scan) refuseEntry(m scannedEntry, kind problem.Kind, reason string, aga
 	if s.refused == nil {
 		s.refused = map[int64]problem.Problem{}
 	}
-	p := lostBlob(kind, reason, again)
+	p := s.seams.lostBlob(kind, reason, again)
 	p.Entry = m.name
 	s.refused[m.entry.off] = p
 }

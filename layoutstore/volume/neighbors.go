@@ -34,7 +34,7 @@ func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Pro
 		return p, false
 	}
 	reason := problem.Missing + ", perhaps because " + r.describe("cut short")
-	return lostBlob(problem.Incomplete, reason, r.names()), true
+	return a.set.seams.lostBlob(problem.Incomplete, reason, r.names()), true
 }
 
 // layoutMarker is the maximum length in bytes of the entry before the first blob of a layout. That
