@@ -3,6 +3,7 @@ package volume_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -209,6 +210,28 @@ func TestUnusualKeys(t *testing.T) {
 		if where, err := o.Locate(t.Context(), layout, layer); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Locate in %s: got %v and the error %v, want ErrNotExist", layout, where, err)
 		}
+	}
+}
+
+// Very many objects in a directory do not displace the objects that an inventory may list.
+func TestCrowdedBucketKeepsListedObjects(t *testing.T) {
+	var r listed
+	for i := range 100_001 {
+		r = append(r, bucket.Object{Key: fmt.Sprintf("documents/%d", i), ETag: "e"})
+	}
+	wanted := []string{"bundle.json", "loose/oci-layout", "platform.tar"}
+	for _, key := range wanted {
+		r = append(r, bucket.Object{Key: key, Size: 5, ETag: "e"})
+	}
+	o := volume.OpenObjects(r, "")
+	findObjects(t, o)
+	for _, key := range wanted {
+		if got := o.Files()[key]; got.Size != 5 {
+			t.Errorf("the object %s: got %+v, want one of 5 bytes", key, got)
+		}
+	}
+	if n := o.Forgotten(); n != 1 {
+		t.Errorf("%d objects are forgotten, want 1", n)
 	}
 }
 

@@ -30,7 +30,8 @@ type objectTable struct {
 	nested   []problem.Problem
 	// found contains the archives.
 	found Found
-	// files contains the objects that do not belong to a layout, by key. It contains at most maxFiles.
+	// files contains the objects that do not belong to a layout, by key. It contains at most maxFiles
+	// that an inventory may list, and at most maxFiles others.
 	files map[string]bucket.Object
 
 	forgotten int // the number of further objects that do not belong to a layout
@@ -122,9 +123,13 @@ type tableReader struct {
 	finder  finder
 	nested  map[string]*skippedFiles // by directory
 	illegal int
+	// listable and others are the numbers of files in the table that an inventory may list, and of
+	// other files.
+	listable, others int
 }
 
-// maxFiles is the maximum number of objects in a table that do not belong to a layout.
+// maxFiles is the maximum number of objects in a table that do not belong to a layout: of those that an
+// inventory may list, and of others.
 const maxFiles = 100_000
 
 // readTable lists the place and returns a new table.
@@ -178,13 +183,19 @@ func (t *tableReader) add(o bucket.Object) error {
 	return nil
 }
 
-// remember records an object that does not belong to a layout.
+// remember records an object that does not belong to a layout. A directory with very many objects does
+// not displace archives, inventories and the oci-layout files of layouts: they would look missing.
 func (t *tableReader) remember(o bucket.Object) {
-	if len(t.table.files) < maxFiles {
-		t.table.files[o.Key] = o
-	} else {
-		t.table.forgotten++
+	n := &t.others
+	if dir, name := path.Split(o.Key); dir == "" || name == "oci-layout" {
+		n = &t.listable
 	}
+	if *n == maxFiles {
+		t.table.forgotten++
+		return
+	}
+	*n++
+	t.table.files[o.Key] = o
 }
 
 // addBeside adds an object that is listed beside the only archive to read.
