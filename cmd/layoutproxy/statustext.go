@@ -60,9 +60,9 @@ func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
 		if s.State == "ready" && s.Repositories == 0 && slices.ContainsFunc(sources, inside) {
 			continue // This directory contains only archives, and each of them has its own line.
 		}
-		row := []string{"  " + s.State, s.Path, english.Plural(s.Repositories, "repository", "")}
+		row := []string{"  " + s.State, problem.OneLine(s.Path), english.Plural(s.Repositories, "repository", "")}
 		if s.Detail != "" { // an empty cell would make tabwriter pad the cell before it
-			row = append(row, s.Detail)
+			row = append(row, problem.OneLine(s.Detail))
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
@@ -82,7 +82,11 @@ func printProblems(w io.Writer, problems []layoutstore.Problem) {
 		}
 		fmt.Fprintln(w)
 		if len(c.Names) > 0 {
-			fmt.Fprintf(w, "    affects %s", strings.Join(c.Names, ", "))
+			names := make([]string, len(c.Names))
+			for i, name := range c.Names {
+				names[i] = problem.OneLine(name)
+			}
+			fmt.Fprintf(w, "    affects %s", strings.Join(names, ", "))
 			if c.More > 0 {
 				fmt.Fprintf(w, " and %d more", c.More)
 			}

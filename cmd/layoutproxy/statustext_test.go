@@ -48,3 +48,13 @@ func FuzzStatus(f *testing.F) {
 		}
 	})
 }
+
+// A name from a bundle cannot imitate further lines of the status.
+func TestStatusKeepsNamesOnOneLine(t *testing.T) {
+	var b bytes.Buffer
+	printProblems(&b, []layoutstore.Problem{{Kind: layoutstore.IllegalName, Path: "/in/a\nb", Repository: "app", Tags: []string{"v1\nNo problems."}, Reason: "not a legal tag"}})
+	const want = "\nProblems:\n  illegal-name: \"/in/a\\nb\": not a legal tag\n    affects \"app:v1\\nNo problems.\"\n"
+	if got := b.String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

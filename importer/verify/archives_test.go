@@ -62,6 +62,17 @@ func TestReportNamesMissingChunk(t *testing.T) {
 	}
 }
 
+// The name of an entry cannot imitate the last line of a report.
+func TestReportKeepsNamesOnOneLine(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.tar")
+	layouttest.Tar(t, file, layouttest.File("x\ncomplete: 1 tag", make([]byte, 2000)))
+	layouttest.Try(t, os.Truncate(file, 1000))
+	if got := text(t, run(t, dir), dir); !strings.Contains(got, `in the entry x\ncomplete: 1 tag`) || strings.Contains(got, "\ncomplete: ") {
+		t.Errorf("report about a truncated archive: got %q, want one that escapes the name of the entry", got)
+	}
+}
+
 // causeOf returns the only cause of a report. It fails unless the cause has this path, and a reason that
 // begins with the given text.
 func causeOf(t *testing.T, r *verify.Report, path, reason string) verify.Cause {

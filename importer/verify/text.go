@@ -51,7 +51,7 @@ func (c Cause) write(w io.Writer) {
 	if c.Path != "" {
 		fmt.Fprintf(w, "%s: ", problem.OneLine(c.Path))
 	}
-	fmt.Fprint(w, c.Reason)
+	fmt.Fprint(w, problem.OneLine(c.Reason))
 	if c.Tags > 0 {
 		fmt.Fprintf(w, ": %s of %s", count(c.Tags, "tag"), count(c.Repositories, "repository"))
 	}
@@ -93,7 +93,7 @@ func describe(c Cause, p layoutstore.Problem) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if p.Repository != "" {
-		add("%s", p.Repository)
+		add("%s", problem.OneLine(p.Repository))
 	}
 	if len(p.Tags) > 0 {
 		add("%s", p.TagNames())
@@ -112,7 +112,7 @@ func describe(c Cause, p layoutstore.Problem) string {
 		add("%s", problem.OneLine(p.MediaType))
 	}
 	if p.Reason != c.Reason {
-		add("%s", p.Reason)
+		add("%s", problem.OneLine(p.Reason))
 	}
 	return strings.Join(parts, ": ")
 }
@@ -123,7 +123,7 @@ func (r *Report) writeChecksums(w io.Writer) {
 		if c.State == Same {
 			same++
 		} else if !c.listed { // a file in the inventory is already among the causes
-			fmt.Fprintf(w, "checksum %s: %s: %s\n", c.State, c.File, c.Reason)
+			fmt.Fprintf(w, "checksum %s: %s: %s\n", c.State, problem.OneLine(c.File), problem.OneLine(c.Reason))
 		}
 	}
 	if same > 0 {
@@ -145,7 +145,7 @@ func (r *Report) writeUnreferenced(w io.Writer) {
 		size += uint64(u.Size)
 	}
 	fmt.Fprintf(w, "%s unreferenced, %s:\n", count(n+r.Omitted.Unreferenced, "blob"), humanize.Bytes(size))
-	writeList(w, r.Unreferenced, r.Omitted.Unreferenced, func(u Unreferenced) string { return strings.TrimSuffix(u.Path+": "+u.Entry, ": ") })
+	writeList(w, r.Unreferenced, r.Omitted.Unreferenced, func(u Unreferenced) string { return problem.OneLine(strings.TrimSuffix(u.Path+": "+u.Entry, ": ")) })
 }
 
 // writeNonDistributable lists the missing non-distributable layers, which are no failure.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // unknownTags returns the problems that make tags unknown. Problems of incomplete archives come first. Other
@@ -76,18 +77,18 @@ func isOrAre(n int) string {
 
 // unreadPart says which archive or index cannot be read and, if known, from where on.
 func unreadPart(p layoutstore.Problem) string {
-	name := filepath.Base(p.Path)
+	name := problem.OneLine(filepath.Base(p.Path))
 	switch {
 	case errors.Is(p.Err, inventory.ErrMissing):
 		return name + " is missing"
 	case p.Entry != "":
-		return fmt.Sprintf("%s: %s cannot be read", name, p.Entry)
+		return fmt.Sprintf("%s: %s cannot be read", name, problem.OneLine(p.Entry))
 	case len(p.Chunks) == 1, len(p.Chunks) > 1 && !p.Suspects:
 		return fmt.Sprintf("%s cannot be read from %s on", name, p.Chunks[0])
 	case len(p.Chunks) > 1:
 		return fmt.Sprintf("%s cannot be read to its end, because of %s", name, strings.Join(p.Chunks[:min(len(p.Chunks), maxLines)], " or "))
-	case isOfArchive(p) && filepath.Ext(name) == ".tar":
+	case isOfArchive(p) && filepath.Ext(p.Path) == ".tar":
 		return name + " cannot be read to its end"
 	}
-	return p.Path + " cannot be read"
+	return problem.OneLine(p.Path) + " cannot be read"
 }

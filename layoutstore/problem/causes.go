@@ -51,5 +51,5 @@ func Causes(problems []Problem) (all []*Cause) {
 
 // String returns the kind, file, reason and chunks on one line.
 func (c *Cause) String() string {
-	return fmt.Sprintf("%s: %s: %s", c.First.Kind, c.First.Path, c.First.reasonWithChunk())
+	return fmt.Sprintf("%s: %s: %s", c.First.Kind, OneLine(c.First.Path), OneLine(c.First.reasonWithChunk()))
 }

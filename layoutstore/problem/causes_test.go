@@ -15,7 +15,8 @@ func TestCausesGroupProblems(t *testing.T) {
 	}
 	clash := problem.Problem{Kind: problem.Conflict, Path: "/in", Reason: "two digests", MoreTags: 2}
 	named := problem.Problem{Kind: problem.Damaged, Path: "/in/b.tar", Reason: "copy chunk 0001 again", Chunks: []string{"chunk 0001"}}
-	all := problem.Causes([]problem.Problem{lost("one", "a", "b", "c"), clash, lost("two", "d", "e", "f", "g"), named})
+	odd := problem.Problem{Kind: problem.Damaged, Path: "/in/a\nb.tar", Reason: "in the entry a\nb"}
+	all := problem.Causes([]problem.Problem{lost("one", "a", "b", "c"), clash, lost("two", "d", "e", "f", "g"), named, odd})
 	type line struct {
 		Text  string
 		Count int
@@ -30,6 +31,7 @@ func TestCausesGroupProblems(t *testing.T) {
 		{"incomplete: /in/a.tar: not there: copy chunk 0003 again", 2, []string{"one:a", "one:b", "one:c", "two:d", "two:e"}, 2},
 		{"conflict: /in: two digests", 1, nil, 2},
 		{"damaged: /in/b.tar: copy chunk 0001 again", 1, nil, 0},
+		{`damaged: "/in/a\nb.tar": "in the entry a\nb"`, 1, nil, 0},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

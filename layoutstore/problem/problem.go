@@ -155,14 +155,14 @@ func (p Problem) String() string {
 	if chunk := p.Chunk(); chunk != "" && !strings.Contains(p.Reason, chunk) {
 		parts[len(parts)-1] += " in " + chunk
 	}
-	add("repository %s", p.Repository)
+	add("repository %s", OneLine(p.Repository))
 	if len(p.Tags) == 1 {
 		add("tag %q", p.Tags[0])
 	} else {
 		add("tags %s", p.TagNames())
 	}
 	add("%s", string(p.Digest))
-	add("%s", p.Reason)
+	add("%s", OneLine(p.Reason))
 	return strings.Join(parts, ": ")
 }
 

@@ -23,6 +23,7 @@ func TestProblemAsString(t *testing.T) {
 			Chunks: []string{"chunk 0001", "chunk 0002"}, Reason: "invalid JSON"},
 		"incomplete: a.tar: repository app: tag \"v1\": " + digest + ": missing: copy chunk 0003 again": {Kind: problem.Incomplete, Path: "a.tar", Repository: "app",
 			Tags: []string{"v1"}, Digest: digest, Chunks: []string{"chunk 0003", "chunk 0002"}, Suspects: true, Reason: "missing: copy chunk 0003 again"},
+		`damaged: "a\n.tar": repository "x\ny": "in the entry a\nb"`:        {Kind: problem.Damaged, Path: "a\n.tar", Repository: "x\ny", Reason: "in the entry a\nb"},
 		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 1 more: two digests":  {Kind: problem.Conflict, Path: "a", Tags: tags, Reason: "two digests"},
 		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 91 more: two digests": {Kind: problem.Conflict, Path: "a", Tags: tags, MoreTags: 90, Reason: "two digests"},
 	} {
