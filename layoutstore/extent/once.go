@@ -10,7 +10,8 @@ import (
 
 // OpenOnce opens the list for a caller that reads it once from start to end, and that reads more
 // than fits into memory. If the system can report which pages are cached, the reader keeps these in
-// the page cache and drops all others after reading them. When ctx ends, reading ends. OpenOnce
+// the page cache and drops all others after reading them. When ctx ends, reading an object ends, and
+// no further file is opened. A file that is open can still be read to the end of its extent. OpenOnce
 // returns the same errors as [List.Open].
 func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	if ctx.Err() != nil {
