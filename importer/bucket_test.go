@@ -298,6 +298,83 @@ func TestImportRepairsQuarantinedObjects(t *testing.T) {
 	}
 }
 
+// If somebody deletes or truncates the object of a blob in a store in a bucket, a running process reports the
+// blob as missing when it is read. After the object is restored, a refresh finds it.
+func TestBlobDeletedFromBucketAndRestored(t *testing.T) {
+	s := buckettest.Start(t)
+	_, err := importInto(t, s, importertest.OldBundle(t))
+	layouttest.Try(t, err)
+	testRestoredBlobs(t, s, "deleted", func(key string) { s.Remove(t, key) })
+	testRestoredBlobs(t, s, "truncated", func(key string) { s.Write(t, key, s.Read(t, key)[1:]) })
+}
+
+func testRestoredBlobs(t *testing.T, s *buckettest.Server, harmed string, harm func(key string)) {
+	t.Helper()
+	tree := openStore(t, s)
+	read := func(d digest.Digest) error {
+		return tree.ReadWith(t.Context(), func(s *layoutstore.Snapshot) error {
+			repo, err := s.At("modules/console")
+			if err != nil {
+				return err
+			}
+			blob, err := repo.OpenBlob(t.Context(), d, func(size int64) (off, n int64) { return 0, size })
+			if err != nil {
+				return err
+			}
+			return blob.Close()
+		})
+	}
+	repo, err := tree.Snapshot().At("modules/console")
+	layouttest.Try(t, err)
+	blobs, err := repo.Layouts()[0].Blobs(t.Context())
+	layouttest.Try(t, err)
+	if len(blobs) < 3 {
+		t.Fatalf("got the blobs %v, want a manifest, a config and a layer", blobs)
+	}
+	for _, d := range blobs {
+		key := "store/" + journal.BlobKey(d, 0)
+		content := s.Read(t, key)
+		harm(key)
+		if err := read(d); !errors.Is(err, layoutstore.ErrBlobUnknown) || errors.Is(err, layoutstore.ErrStale) {
+			t.Errorf("%s after its object was %s: got the error %v, want ErrBlobUnknown and not ErrStale", d, harmed, err)
+		}
+		s.Write(t, key, content)
+		_, err := tree.Refresh(t.Context())
+		layouttest.Try(t, err)
+		if err := read(d); err != nil {
+			t.Errorf("%s after its object was %s and restored: %v", d, harmed, err)
+		}
+	}
+}
+
+// If the object of a blob arrives after the pointer, for example while somebody copies the bucket, a server
+// serves the blob after the next rescan, although the generation is the same.
+func TestBlobThatArrivesLaterIsServed(t *testing.T) {
+	s := buckettest.Start(t)
+	bundle := importertest.OldBundle(t)
+	_, err := importInto(t, s, bundle)
+	layouttest.Try(t, err)
+	late := s.Keys(t, "store/blobs/")[0]
+	data := s.Read(t, late)
+	s.Remove(t, late)
+	tree := openStore(t, s)
+	if _, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot()); err == nil {
+		t.Error("a blob has not arrived: got no error, want one")
+	}
+	s.Write(t, late, data)
+	_, err = tree.Refresh(t.Context())
+	layouttest.Try(t, err)
+	got, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
+	layouttest.Try(t, err)
+	importertest.Same(t, "the store with all blobs", got, importertest.MustContent(t, bundle))
+	s.ResetCounts()
+	_, err = tree.Refresh(t.Context())
+	layouttest.Try(t, err)
+	if n := s.Counts(); len(n) != 1 || n[buckettest.Get] != 1 {
+		t.Errorf("requests of a rescan of the complete store: got %v, want one GET", n)
+	}
+}
+
 // If the bucket ignores the conditions of conditional writes, an import fails and leaves the bucket empty.
 func TestBucketWithoutConditionalWritesIsRefused(t *testing.T) {
 	s := buckettest.Start(t)

@@ -69,6 +69,27 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 	}
 }
 
+// A server with a key rescans a store in a bucket while a blob is missing. This alone changes nothing.
+func TestRescanOfSignedStoreWithMissingBlob(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(nil)
+	layouttest.Try(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	layouttest.Try(t, err)
+	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	layouttest.Try(t, err)
+	s := buckettest.Start(t)
+	i, err := importer.New(importer.Options{Store: inBucket, Buckets: s.Buckets(t), VerifyKey: key.Public()})
+	layouttest.Try(t, err)
+	_, err = i.Import(t.Context(), signed(t, "app", "image", key))
+	layouttest.Try(t, err)
+	s.Remove(t, s.Keys(t, "store/blobs/")[0])
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: s.Readers(t), VerifyKey: key.Public()})
+	layouttest.Try(t, err)
+	if change, err := tree.Refresh(t.Context()); err != nil || change.Changed {
+		t.Errorf("Refresh of an unchanged store: got %+v and error %v, want no change", change, err)
+	}
+}
+
 // If a blob of a bundle in a bucket is damaged, the problem contains the object key of the blob.
 func TestDamagedBlobOfABundleInABucket(t *testing.T) {
 	s := buckettest.Start(t)

@@ -46,15 +46,18 @@ func (v *bucketVolume) load(ctx context.Context, g journal.Generation) error {
 	if err != nil {
 		return err
 	}
+	missing := false
 	for _, l := range next {
 		for i, b := range l.blobs {
 			l.blobs[i].place &^= isMissing
 			if _, ok := slices.BinarySearchFunc(existing, b, bucketBlob.compare); !ok {
 				l.blobs[i].place |= isMissing
+				missing = true
 			}
 		}
 	}
 	v.layouts.Store(&next)
+	v.missing.Store(missing)
 	return nil
 }
 

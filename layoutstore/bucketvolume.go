@@ -27,6 +27,9 @@ import (
 type bucketVolume struct {
 	bucket  bucket.Reader
 	layouts atomic.Pointer[map[string]*bucketLayout]
+	// missing is whether the object of a blob of the generation is missing or has another size. Then each
+	// scan lists the blobs again, because the object may still arrive.
+	missing atomic.Bool
 }
 
 // bucketLayout is a layout in a generation, with the list of its blobs.
@@ -91,6 +94,14 @@ func (v *bucketVolume) layout(path string) *bucketLayout {
 	return nil
 }
 
+// hasAllBlobs reports whether the objects of all blobs existed when the generation was loaded, and
+// none has been found missing since.
+func (v *bucketVolume) hasAllBlobs() bool { return !v.missing.Load() }
+
+// noteMissing records that the object of a blob was deleted, or got another size, after the generation was
+// loaded.
+func (v *bucketVolume) noteMissing() { v.missing.Store(true) }
+
 // String implements [volume.Volume].
 func (v *bucketVolume) String() string { return v.bucket.Place() }
 
@@ -121,7 +132,7 @@ func (v *bucketVolume) Locate(ctx context.Context, layout string, d digest.Diges
 	}
 	if l := v.layout(layout); l != nil && d.Validate() == nil {
 		if b, ok := l.find(d); ok {
-			return volume.ObjectExtent(v.bucket, bucket.Object{Key: journal.BlobKey(d, b.epoch()), Size: b.size()}), nil
+			return volume.StoredExtent(v.bucket, bucket.Object{Key: journal.BlobKey(d, b.epoch()), Size: b.size()}, v.noteMissing), nil
 		}
 	}
 	return nil, fmt.Errorf("%s of %s in %s: %w", d, layout, v, fs.ErrNotExist)

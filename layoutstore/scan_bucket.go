@@ -43,7 +43,7 @@ func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, er
 }
 
 // scanBucketStore scans a store in a bucket. It sends only one request if the pointer is unchanged
-// and nothing was damaged. A damaged store is a problem, as in a directory. The error is the
+// and nothing was damaged or missing. A damaged store is a problem, as in a directory. The error is the
 // context's, one for which [IsExhausted] is true or, at the first scan, journal.ErrNotStore.
 func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	pointer, err := journal.ReadPointer(ctx, s.bucket)
@@ -54,8 +54,10 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 		return s.withoutBucket(ctx, err)
 	}
 	if last := s.last; last.loose != nil && len(last.loose.problems) == 0 && last.generation == pointer.Object && s.key == last.inventory.key() {
-		last.failed, last.problems = nil, nil
-		return last, nil
+		if vol, ok := last.loose.vol.(*bucketVolume); ok && vol.hasAllBlobs() {
+			last.failed, last.problems = nil, nil
+			return last, nil
+		}
 	}
 	next, err := s.readGeneration(ctx, pointer)
 	if err != nil {
@@ -121,11 +123,16 @@ func (s *source) readGeneration(ctx context.Context, pointer journal.Pointer) (s
 	return next, nil
 }
 
-// readSignedObjects reads the signed inventories of a generation, if the source has a key. It
-// ignores inventories that the key did not sign.
+// readSignedObjects reads the signed inventories of a generation, if the source has a key. If they
+// are those of the last scan, it returns the last result. It ignores inventories that the key did not
+// sign.
 func (s *source) readSignedObjects(ctx context.Context, g journal.Generation) (*sourceInventory, error) {
 	if s.key == nil {
 		return &sourceInventory{}, nil
+	}
+	stamp := fmt.Sprint(g.Signed)
+	if last := s.last.inventory; last != nil && last.stamp == stamp && s.key == last.key() {
+		return last, nil
 	}
 	var all []*inventory.Inventory
 	for _, signed := range g.Signed {
@@ -141,5 +148,5 @@ func (s *source) readSignedObjects(ctx context.Context, g journal.Generation) (*
 			all = append(all, i)
 		}
 	}
-	return &sourceInventory{trust: newTrust(s.key, all...)}, nil
+	return &sourceInventory{stamp: stamp, trust: newTrust(s.key, all...)}, nil
 }

@@ -18,12 +18,19 @@ import (
 type object struct {
 	reader bucket.Reader
 	bucket.Object
+	stale func() // called if the object is missing or has changed when it is read; may be nil
 }
 
 // ObjectExtent returns the extent of a complete object, in the state in which the bucket listed it.
 // If the object has changed since, reading it fails with [extent.ErrStale].
 func ObjectExtent(r bucket.Reader, o bucket.Object) extent.List {
-	return extent.List{{File: &object{r, o}, Len: o.Size, Whole: true}}
+	return StoredExtent(r, o, nil)
+}
+
+// StoredExtent is like ObjectExtent. If the object is missing or has changed, reading it also calls stale,
+// unless stale is nil. Several goroutines may call stale at once.
+func StoredExtent(r bucket.Reader, o bucket.Object, stale func()) extent.List {
+	return extent.List{{File: &object{r, o, stale}, Len: o.Size, Whole: true}}
 }
 
 // ObjectOf returns the object of a list that consists of one complete object, and the reader of its
@@ -60,15 +67,23 @@ func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, er
 	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.Is(err, bucket.ErrChanged), errors.Is(err, fs.ErrNotExist):
+		o.noteStale()
 		return nil, fmt.Errorf("%w: %w", extent.ErrStale, err)
 	case err != nil:
 		return nil, err
 	}
 	if now.Size != o.Size || o.ETag == "" && !o.LastModified.IsZero() && !now.LastModified.Truncate(time.Second).Equal(o.LastModified.Truncate(time.Second)) {
 		body.Close()
+		o.noteStale()
 		return nil, fmt.Errorf("%s: %w", o, extent.ErrStale)
 	}
 	return body, nil
+}
+
+func (o *object) noteStale() {
+	if o.stale != nil {
+		o.stale()
+	}
 }
 
 func (o *object) String() string { return JoinPath(o.reader.Place(), o.Key) }

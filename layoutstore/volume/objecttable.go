@@ -241,7 +241,7 @@ func (t *tableReader) addTop(o bucket.Object) {
 		t.finder.skipped.add(".", o.Key, class, why)
 	case class.isArchive():
 		stamp := stampOfObject(o)
-		t.finder.addChunk(chunk{name: o.Key, file: extent.Extent{File: &object{t.reader, o}, Len: o.Size}, changed: o.LastModified, identity: stamp, written: stamp})
+		t.finder.addChunk(chunk{name: o.Key, file: extent.Extent{File: &object{reader: t.reader, Object: o}, Len: o.Size}, changed: o.LastModified, identity: stamp, written: stamp})
 	}
 }
 
