@@ -90,6 +90,28 @@ func TestRescanOfSignedStoreWithMissingBlob(t *testing.T) {
 	}
 }
 
+// A server with a key reports the unsigned content of a store in a bucket, also after further rescans.
+func TestUnsignedContentOfStoreStaysReported(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(nil)
+	layouttest.Try(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	layouttest.Try(t, err)
+	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	layouttest.Try(t, err)
+	s := buckettest.Start(t)
+	_, err = importInto(t, s, signed(t, "app", "image", nil))
+	layouttest.Try(t, err)
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: s.Readers(t), VerifyKey: key.Public()})
+	layouttest.Try(t, err)
+	for range 2 {
+		if found := tree.Snapshot().ScanProblems(); len(found) != 1 || !strings.Contains(found[0].Reason, "no signed inventory lists it") {
+			t.Errorf("got the problems %v, want one about unsigned content", found)
+		}
+		_, err = tree.Refresh(t.Context())
+		layouttest.Try(t, err)
+	}
+}
+
 // If a blob of a bundle in a bucket is damaged, the problem contains the object key of the blob.
 func TestDamagedBlobOfABundleInABucket(t *testing.T) {
 	s := buckettest.Start(t)

@@ -56,6 +56,7 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	if last := s.last; last.loose != nil && len(last.loose.problems) == 0 && last.generation == pointer.Object && s.key == last.inventory.key() {
 		if vol, ok := last.loose.vol.(*bucketVolume); ok && vol.hasAllBlobs() {
 			last.failed, last.problems = nil, nil
+			s.keepSigned(&last) // adds the problems of unsigned content again
 			return last, nil
 		}
 	}
