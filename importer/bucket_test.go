@@ -375,6 +375,41 @@ func TestBlobThatArrivesLaterIsServed(t *testing.T) {
 	}
 }
 
+// If the bucket of a store becomes unreachable, the store is failing, and its last state is still served. The
+// other sources are scanned as usual.
+func TestUnreachableStoreDoesNotStopScans(t *testing.T) {
+	s := buckettest.Start(t)
+	_, err := importInto(t, s, importertest.OldBundle(t))
+	layouttest.Try(t, err)
+	dir := t.TempDir()
+	layouttest.Publish(t, dir, "app", "v1")
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir, inBucket}, Roots: []string{""}, Indexes: []string{}, Buckets: s.Readers(t)})
+	layouttest.Try(t, err)
+	before := tree.Snapshot().TagCount()
+	s.Unreachable()
+	layouttest.Publish(t, dir, "later", "v1")
+	_, err = tree.Refresh(t.Context())
+	layouttest.Try(t, err)
+	states := func() (all []string) {
+		for _, source := range tree.Snapshot().Sources() {
+			all = append(all, source.State)
+		}
+		return all
+	}
+	if got := states(); !slices.Equal(got, []string{"ready", "failing"}) {
+		t.Errorf("got the states %q, want the directory ready and the store failing", got)
+	}
+	if got := tree.Snapshot().TagCount(); got != before+1 {
+		t.Errorf("got %d tags, want one more than the %d before the outage", got, before)
+	}
+	s.Fail(nil)
+	_, err = tree.Refresh(t.Context())
+	layouttest.Try(t, err)
+	if got := states(); !slices.Equal(got, []string{"ready", "ready"}) {
+		t.Errorf("after the outage: got the states %q, want both sources ready", got)
+	}
+}
+
 // If the bucket ignores the conditions of conditional writes, an import fails and leaves the bucket empty.
 func TestBucketWithoutConditionalWritesIsRefused(t *testing.T) {
 	s := buckettest.Start(t)

@@ -43,8 +43,9 @@ func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, er
 }
 
 // scanBucketStore scans a store in a bucket. It sends only one request if the pointer is unchanged
-// and nothing was damaged or missing. A damaged store is a problem, as in a directory. The error is the
-// context's, one for which [IsExhausted] is true or, at the first scan, journal.ErrNotStore.
+// and nothing was damaged or missing. A damaged store is a problem, as in a directory. So is an
+// unreachable bucket, except at the first scan. The error is the context's, one for which [IsExhausted]
+// is true or, at the first scan, journal.ErrNotStore.
 func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	pointer, err := journal.ReadPointer(ctx, s.bucket)
 	if s.store && s.last.generation == "" && errors.Is(err, journal.ErrNotStore) {
@@ -55,7 +56,7 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	}
 	if last := s.last; last.loose != nil && len(last.loose.problems) == 0 && last.generation == pointer.Object && s.key == last.inventory.key() {
 		if vol, ok := last.loose.vol.(*bucketVolume); ok && vol.hasAllBlobs() {
-			last.failed, last.problems = nil, nil
+			last.failed, last.problems, last.again = nil, nil, 0
 			s.keepSigned(&last) // adds the problems of unsigned content again
 			return last, nil
 		}
@@ -78,14 +79,23 @@ func (s *source) emptyStore() sourceState {
 	return sourceState{loose: cmp.Or(s.last.loose, h), inventory: &sourceInventory{trust: newTrust(s.key)}}
 }
 
-// withoutBucket returns the state of a source whose bucket or store cannot be read.
+// unreachableAgain is how long after a scan an unreachable store is scanned again, even if nothing else
+// starts a scan.
+const unreachableAgain = 10 * time.Second
+
+// withoutBucket returns the state of a source whose bucket or store cannot be read. After the first
+// scan, an unreachable bucket is a problem of this source only: the scan of the others continues.
 func (s *source) withoutBucket(ctx context.Context, err error) (sourceState, error) {
 	switch {
 	case ctx.Err() != nil:
 		return sourceState{}, context.Cause(ctx)
+	case s.scanned && errors.Is(err, bucket.ErrUnreachable):
+		next := s.failingState(err)
+		next.again = unreachableAgain
+		return next, nil
 	case IsExhausted(err):
 		return sourceState{}, err
-	case !s.scanned && (errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, journal.ErrNotStore)):
+	case !s.scanned && errors.Is(err, journal.ErrNotStore):
 		return sourceState{}, fmt.Errorf("source %s: %w", s.path, err)
 	}
 	return s.failingState(err), nil
