@@ -210,6 +210,22 @@ func TestRescanReadsOnlyChangesInABucket(t *testing.T) {
 	}
 }
 
+// A hidden index.json below the top of a bucket is ignored, as in a directory. A signed inventory need not list it.
+func TestHiddenObjectsAreNotUnlistedFiles(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, "app", "image", "v1")
+	key := newSigningKey(t)
+	signTree(t, dir, key)
+	layouttest.WriteFile(t, filepath.Join(dir, "app", ".old", "index.json"), "{}")
+	s := buckettest.Start(t)
+	upload(t, s, dir, "p/")
+	options := bucketOptions(t, s, inBucket("p"))
+	options.VerifyKey = key.Public()
+	if problems := openWith(t, options).Snapshot().ScanProblems(); len(problems) > 0 {
+		t.Errorf("got the problems %v, want none", problems)
+	}
+}
+
 // While a bucket is unreachable, its last state is served, and no content is reported as missing.
 func TestUnreachableBucket(t *testing.T) {
 	s := buckettest.Start(t)

@@ -69,7 +69,7 @@ func presentFiles(dir string, listed *inventory.Inventory, loose []*indexedLayou
 // presentObjects is like presentFiles, but for the objects of a source in a bucket.
 func presentObjects(objects *volume.Objects, loose []*indexedLayout) (all []inventory.File) {
 	for key, o := range objects.Files() {
-		if !strings.HasPrefix(key, ".") {
+		if !strings.Contains("/"+key, "/.") { // sources skip hidden files, so inventories never list them
 			all = append(all, inventory.File{Name: key, Size: o.Size})
 		}
 	}
