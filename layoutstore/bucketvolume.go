@@ -201,22 +201,24 @@ func (f *storedFile) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser
 	if off != 0 || n != f.size {
 		return body, nil
 	}
-	return &verifiedBody{body, f.digest.Verifier(), f.String()}, nil
+	return &verifiedBody{body, f.digest.Verifier(), f.size}, nil
 }
 
-// verifiedBody is an object's body. If the content does not match the digest, its last Read fails.
+// verifiedBody is an object's body. If the content does not match the digest, the Read of the last bytes fails.
 type verifiedBody struct {
 	io.ReadCloser
 	verifier digest.Verifier
-	name     string
+	left     int64 // number of bytes that have not been read
 }
 
-// Read implements [io.Reader].
+// Read implements [io.Reader]. If the content is wrong, it does not return the last bytes: callers
+// that know the size ignore an error that comes with these bytes or after them.
 func (b *verifiedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	_, _ = b.verifier.Write(p[:n])
-	if errors.Is(err, io.EOF) && !b.verifier.Verified() {
-		err = fmt.Errorf("%s: %w", b.name, errChecksum)
+	b.left -= int64(n)
+	if (b.left == 0 || errors.Is(err, io.EOF)) && !b.verifier.Verified() {
+		return 0, errChecksum
 	}
 	return n, err
 }

@@ -1,6 +1,8 @@
 package layoutstore
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -85,5 +87,29 @@ func TestBucketVolumeDoesNotLocateDeletedBlobs(t *testing.T) {
 	layouttest.Try(t, v.load(t.Context(), g))
 	if where, err := v.Locate(t.Context(), "app", d.Digest); err == nil {
 		t.Errorf("Locate(deleted blob) = %v, want an error", where)
+	}
+}
+
+// A stored index with wrong content is not read, even if its size is right.
+func TestBucketVolumeVerifiesIndexes(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "store")
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	l.Tag(l.Image(layouttest.Image{Name: "app"}), "v1")
+	l.Write()
+	g := putTree(t, b, tree, 0)
+	v := &bucketVolume{bucket: b}
+	layouttest.Try(t, v.load(t.Context(), g))
+	listing, err := v.Layouts(t.Context())
+	layouttest.Try(t, err)
+	key := "store/" + g.Layouts[0].Index.Key
+	right := s.Read(t, key)
+	if got, err := listing.Layouts[0].Index.ReadAll(t.Context()); err != nil || !bytes.Equal(got, right) {
+		t.Errorf("index: got %q and error %v, want %q", got, err, right)
+	}
+	s.Write(t, key, bytes.ToUpper(right))
+	if got, err := listing.Layouts[0].Index.ReadAll(t.Context()); !errors.Is(err, errChecksum) {
+		t.Errorf("index with wrong content: got %q and error %v, want errChecksum", got, err)
 	}
 }
