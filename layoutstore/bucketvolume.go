@@ -116,6 +116,11 @@ func (v *bucketVolume) Layouts(ctx context.Context) (volume.Listing, error) {
 	var listing volume.Listing
 	if all := v.layouts.Load(); all != nil {
 		for path, l := range *all {
+			if l.Index.Size < 0 || l.Index.Digest.Validate() != nil {
+				listing.Problems = append(listing.Problems, Problem{Kind: Damaged, Path: path, Entry: strings.TrimPrefix(path+"/index.json", "./"),
+					Reason: fmt.Sprintf("the generation has a malformed size or digest of this index: %d bytes, %.100q", l.Index.Size, l.Index.Digest)})
+				continue
+			}
 			file := &storedFile{v.bucket, l.Index.Key, l.Index.Size, l.Index.Digest}
 			listing.Layouts = append(listing.Layouts, volume.Layout{Path: path, Index: extent.List{{File: file, Len: l.Index.Size}},
 				Stamp: volume.Stamp{ID: string(l.Index.Digest), Settled: true}})

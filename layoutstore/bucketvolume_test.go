@@ -113,3 +113,29 @@ func TestBucketVolumeVerifiesIndexes(t *testing.T) {
 		t.Errorf("index with wrong content: got %q and error %v, want errChecksum", got, err)
 	}
 }
+
+// A generation with a malformed size or digest of an index does not end the program. The problem names the index.
+func TestBucketVolumeWithMalformedIndex(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "store")
+	tree := layouttest.New(t, t.TempDir())
+	tree.Layout("app").Write()
+	for name, change := range map[string]func(*journal.StoredObject){
+		"negative size":       func(o *journal.StoredObject) { o.Size = -1 },
+		"no digest":           func(o *journal.StoredObject) { o.Digest = "" },
+		"unknown algorithm":   func(o *journal.StoredObject) { o.Digest = "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709" },
+		"digest without hash": func(o *journal.StoredObject) { o.Digest = "sha256:" },
+	} {
+		g := putTree(t, b, tree, 0)
+		change(&g.Layouts[0].Index)
+		v := &bucketVolume{bucket: b}
+		layouttest.Try(t, v.load(t.Context(), g))
+		h := &volumeState{vol: v}
+		listing, err := v.Layouts(t.Context())
+		layouttest.Try(t, err)
+		layouttest.Try(t, h.readLayouts(t.Context(), listing, nil))
+		if len(h.layouts) > 0 || len(h.problems) != 1 || h.problems[0].Entry != "app/index.json" || h.problems[0].Path != v.String() {
+			t.Errorf("%s: got %d layouts and the problems %v, want no layout, and one problem with the entry app/index.json", name, len(h.layouts), h.problems)
+		}
+	}
+}
