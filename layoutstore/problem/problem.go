@@ -194,6 +194,22 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 	}{fields(p), p.Chunk(), p.Tag()})
 }
 
+// UnmarshalJSON reads what MarshalJSON has written. It derives Suspects from the key "chunk", so that
+// a client of /status names the same chunks as the server.
+func (p *Problem) UnmarshalJSON(data []byte) error {
+	type fields Problem
+	var doc struct {
+		fields
+		Chunk string `json:"chunk"`
+	}
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return err
+	}
+	*p = Problem(doc.fields)
+	p.Suspects = len(p.Chunks) > 1 && doc.Chunk == p.Chunks[0]
+	return nil
+}
+
 // Equal reports whether two problems are equal. It ignores Err.
 func (p Problem) Equal(q Problem) bool {
 	return p.Kind == q.Kind && p.Layout == q.Layout && p.MoreTags == q.MoreTags && p.MediaType == q.MediaType &&

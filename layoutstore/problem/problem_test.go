@@ -62,6 +62,25 @@ func TestProblemAsJSON(t *testing.T) {
 	}
 }
 
+// If only one of several chunks is the most likely one, a client that reads the JSON of a problem names
+// this chunk, too.
+func TestChunkOfProblemFromJSON(t *testing.T) {
+	two := []string{"chunk 0003", "chunk 0002"}
+	for _, p := range []problem.Problem{{Chunks: two, Suspects: true}, {Chunks: two}, {Chunks: two[:1]}, {Reason: "why", Tags: []string{"v1"}, MoreTags: 2, Harmless: true}} {
+		data, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got problem.Problem
+		if err := json.Unmarshal(data, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Chunk() != p.Chunk() || got.Summary() != p.Summary() || got.String() != p.String() || !got.Equal(p) {
+			t.Errorf("a problem read from %s: got %+v, want %+v", data, got, p)
+		}
+	}
+}
+
 // Equal ignores only Err. If any other field differs, the problems are not equal.
 func TestEqualProblems(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a", Tags: []string{"v1"}, Chunks: []string{"chunk 0001"}, Reason: "why"}
