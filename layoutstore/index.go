@@ -129,7 +129,7 @@ func readIndexFile(ctx context.Context, where extent.List) ([]byte, error) {
 	if _, _, isObject := volume.ObjectOf(where); len(where) == 1 && where[0].Whole && !isObject {
 		data, err := extent.ReadFile(ctx, where[0].File, MaxIndex)
 		if errors.Is(err, extent.ErrTooLong) {
-			err = errors.Join(err, errTooLarge)
+			err = fmt.Errorf("%w: %w", err, errTooLarge)
 		}
 		return data, err
 	}
