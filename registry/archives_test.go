@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -391,5 +392,57 @@ func TestChangingFilesGet429(t *testing.T) {
 	}
 	if heard := s.refusals(); len(heard) > 0 {
 		t.Errorf("refused: %v", heard)
+	}
+}
+
+// slow is a Source whose rescans take too long for a request.
+type slow struct{ *layoutstore.Tree }
+
+func (slow) Refresh(context.Context) (layoutstore.Change, error) {
+	return layoutstore.Change{}, context.DeadlineExceeded
+}
+
+// While nobody knows whether the new files of a bundle contain a blob, clients get 429, even if the server
+// has already read all manifests. After a 404, they would give up or ask the next host.
+func TestChangedBlobsGet429(t *testing.T) {
+	t.Parallel()
+	tree := layouttest.New(t, t.TempDir())
+	app := tree.Layout("app")
+	app.Tag(app.Image(layouttest.Image{Name: "one", LayerSizes: []int64{5000}}), "v1")
+	app.Write()
+	archive := filepath.Join(t.TempDir(), "app.tar")
+	tree.Archive(archive, layouttest.Archive{})
+	s := serveBare(t, filepath.Dir(archive))
+	path := "/v2/app/blobs/sha256:" + largest(t, app.Dir(), 5000)
+	s.get(path).wantStatus(t, http.StatusOK)
+	layouttest.AwaitLaterTime(t, archive) // a later archive may have the same inode
+	for _, c := range []struct {
+		name    string
+		removed bool
+		source  registry.Source
+		status  int
+		code    string
+	}{
+		{"replaced after each rescan", false, still{s.tree.Snapshot()}, http.StatusTooManyRequests, "TOOMANYREQUESTS"},
+		{"replaced, and the rescan is slow", false, slow{s.tree}, http.StatusTooManyRequests, "TOOMANYREQUESTS"},
+		{"removed, and the rescan is slow", true, slow{s.tree}, http.StatusTooManyRequests, "TOOMANYREQUESTS"},
+		{"removed, and missing after each rescan", true, still{s.tree.Snapshot()}, http.StatusNotFound, "BLOB_UNKNOWN"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, err := registry.New(c.source, registry.Options{Refused: s.refuse})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.listen(h)
+			tree.Archive(archive, layouttest.Archive{})
+			if c.removed {
+				remove(t, archive)
+			}
+			answer := s.get(path)
+			answer.wantError(t, c.status, c.code)
+			if got := answer.header.Get("Retry-After"); (got != "") != (c.status == http.StatusTooManyRequests) {
+				t.Errorf("the %d response has the Retry-After %q, want one only in a 429 response", answer.status, got)
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/http"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
@@ -18,6 +19,8 @@ var (
 	errDigest = errors.New("malformed digest")
 	errNumber = errors.New("n is not a valid number of entries")
 	errRange  = errors.New("the range is not within the content")
+
+	errNotRescanned = errors.New("the sources have changed, and the rescan has not succeeded yet")
 )
 
 // codes maps errors to error codes of the specification. The first match applies. distribution's
@@ -32,9 +35,11 @@ var codes = []struct {
 	{as(errNumber), errcode.ErrorCodePaginationNumberInvalid},
 	{as(errRange), errcode.ErrorCodeRangeInvalid},
 	{as(errDigest), errcode.ErrorCodeDigestInvalid},
-	// This comes before the errors for missing content: while a bucket is unreachable, nobody
-	// knows what it contains.
+	// These come before the errors for missing content: while a bucket is unreachable, before a
+	// rescan succeeds, and while a file changes, nobody knows what the sources contain.
 	{as(bucket.ErrUnreachable), errcode.ErrorCodeTooManyRequests},
+	{as(errNotRescanned), errcode.ErrorCodeTooManyRequests},
+	{isChanging, errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrNameInvalid), errcode.ErrorCodeNameInvalid},
 	{as(layoutstore.ErrRepositoryUnknown), errcode.ErrorCodeNameUnknown},
 	{as(layoutstore.ErrManifestUnknown), errcode.ErrorCodeManifestUnknown},
@@ -50,6 +55,12 @@ var codes = []struct {
 
 func as(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
+}
+
+// isChanging reports whether err means that a file has changed again after the last scan. A file that
+// was removed does not count: it may never come back.
+func isChanging(err error) bool {
+	return errors.Is(err, layoutstore.ErrStale) && !errors.Is(err, fs.ErrNotExist)
 }
 
 func codeOf(err error) errcode.ErrorCode {

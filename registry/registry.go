@@ -16,6 +16,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -104,17 +105,7 @@ const refreshWait = 15 * time.Second
 func (r *registry) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header()["Docker-Distribution-Api-Version"] = apiVersion
-		s := r.source.Snapshot()
-		err := h(w, req, s)
-		if source, ok := r.source.(refresher); ok && errors.Is(err, layoutstore.ErrStale) {
-			ctx, cancel := context.WithTimeout(req.Context(), refreshWait)
-			_, refreshErr := source.Refresh(ctx)
-			cancel()
-			if refreshErr == nil {
-				s = r.source.Snapshot()
-				err = h(w, req, s)
-			}
-		}
+		s, err := r.callWithRescan(w, req, h)
 		if errors.Is(err, bucket.ErrUnreachable) {
 			s, err = r.whenReachable(w, req, h, s, err)
 		}
@@ -122,6 +113,25 @@ func (r *registry) handle(h handler) http.Handler {
 			r.serveError(w, req, withHiding(err, s))
 		}
 	})
+}
+
+// callWithRescan calls h with the current snapshot. If h finds a file that has changed since the last
+// scan, callWithRescan rescans and calls h again. It returns the last snapshot that h got.
+func (r *registry) callWithRescan(w http.ResponseWriter, req *http.Request, h handler) (*layoutstore.Snapshot, error) {
+	s := r.source.Snapshot()
+	err := h(w, req, s)
+	source, ok := r.source.(refresher)
+	if !ok || !errors.Is(err, layoutstore.ErrStale) {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), refreshWait)
+	_, refreshErr := source.Refresh(ctx)
+	cancel()
+	if refreshErr != nil {
+		return s, fmt.Errorf("%w: %w: %w", errNotRescanned, refreshErr, err)
+	}
+	s = r.source.Snapshot()
+	return s, h(w, req, s)
 }
 
 // reachableWait is how long a request waits for an unreachable bucket. Clients wait longer than
@@ -137,8 +147,7 @@ func (r *registry) whenReachable(w http.ResponseWriter, req *http.Request, h han
 	ctx, cancel := context.WithTimeout(req.Context(), reachableWait)
 	defer cancel()
 	for errors.Is(err, bucket.ErrUnreachable) && r.options.Reachable(ctx) == nil {
-		s = r.source.Snapshot()
-		err = h(w, req, s)
+		s, err = r.callWithRescan(w, req, h)
 	}
 	return s, err
 }
