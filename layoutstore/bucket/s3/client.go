@@ -51,7 +51,6 @@ type Client struct {
 	core      *minio.Core
 	signer    *minio.Client
 	sleep     func(context.Context, time.Duration) error
-	afterFunc func(time.Duration, func()) *time.Timer
 	partSize  int64
 	threshold int64
 }
@@ -75,21 +74,22 @@ func NewClient(o Options) (*Client, error) {
 			return nil, err
 		}
 	}
+	afterFunc := o.AfterFunc
+	if afterFunc == nil {
+		afterFunc = time.AfterFunc
+	}
 	creds, err := credentialsOf(getenv)
 	if err != nil {
 		return nil, err
 	}
 	region := cmp.Or(o.Region, getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"), defaultRegion)
-	options := minio.Options{Creds: creds, Transport: transport, Region: region, MaxRetries: 1}
+	options := minio.Options{Creds: creds, Transport: &stallTransport{transport, afterFunc}, Region: region, MaxRetries: 1}
 	if o.PathStyle {
 		options.BucketLookup = minio.BucketLookupPath
 	}
-	c := &Client{sleep: o.Sleep, afterFunc: o.AfterFunc, partSize: cmp.Or(o.PartSize, bucket.PartSize), threshold: cmp.Or(o.Threshold, bucket.Threshold)}
+	c := &Client{sleep: o.Sleep, partSize: cmp.Or(o.PartSize, bucket.PartSize), threshold: cmp.Or(o.Threshold, bucket.Threshold)}
 	if c.sleep == nil {
 		c.sleep = sleep
-	}
-	if c.afterFunc == nil {
-		c.afterFunc = time.AfterFunc
 	}
 	main, err := connect("--s3-endpoint", cmp.Or(o.Endpoint, defaultEndpoint), options)
 	if err != nil {

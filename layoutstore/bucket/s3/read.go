@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -88,7 +87,6 @@ func (p *place) Get(ctx context.Context, key string, off, n int64, ifMatch strin
 		o, err := p.stat(ctx, key, ifMatch)
 		return io.NopCloser(strings.NewReader("")), o, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
 	var body io.ReadCloser
 	var object bucket.Object
 	err := p.retry(ctx, func() (err error) {
@@ -96,14 +94,13 @@ func (p *place) Get(ctx context.Context, key string, off, n int64, ifMatch strin
 		return err
 	})
 	if err != nil {
-		defer cancel(nil)
 		return nil, bucket.Object{}, wrap(ctx, p.where(key), err)
 	}
 	want := n
 	if n < 0 {
 		want = object.Size - off
 	}
-	return &bodyReader{ctx: ctx, cancel: cancel, afterFunc: p.afterFunc, where: p.where(key), body: body, left: want}, object, nil
+	return &bodyReader{ctx: ctx, where: p.where(key), body: body, left: want}, object, nil
 }
 
 func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
@@ -154,34 +151,19 @@ func checkRange(header http.Header, off, n int64) (int64, error) {
 	return size, nil
 }
 
-// stall is how long a body may deliver no data before reading it fails.
-const stall = time.Minute
-
-// errStalled is the error of a body that returned no data for too long.
-var errStalled = fmt.Errorf("no data for %s", stall)
-
 // bodyReader returns exactly left bytes of a response body, or an error.
 type bodyReader struct {
-	ctx       context.Context // the context of the request
-	cancel    context.CancelCauseFunc
-	afterFunc func(time.Duration, func()) *time.Timer
-	where     string
-	body      io.ReadCloser
-	left      int64
-	timer     *time.Timer
+	ctx   context.Context // the context of the request
+	where string
+	body  io.ReadCloser
+	left  int64
 }
 
 func (r *bodyReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
 	}
-	if r.timer == nil {
-		r.timer = r.afterFunc(stall, func() { r.cancel(errStalled) })
-	} else {
-		r.timer.Reset(stall)
-	}
 	n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
-	r.timer.Stop()
 	r.left -= int64(n)
 	switch {
 	case err == nil, r.left == 0 && errors.Is(err, io.EOF):
@@ -189,23 +171,13 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF
 	}
-	if cause := context.Cause(r.ctx); cause != nil && !errors.Is(cause, errStalled) {
+	if cause := context.Cause(r.ctx); cause != nil {
 		return n, fmt.Errorf("%s: %w", r.where, cause)
-	} else if cause != nil {
-		err = cause
 	}
 	return n, &bucket.Error{Where: r.where, Kind: bucket.ErrUnreachable, Cause: err}
 }
 
-// Close closes the body. If the body is not at its end, Close also closes the connection.
-func (r *bodyReader) Close() error {
-	if r.timer != nil {
-		r.timer.Stop()
-	}
-	err := r.body.Close()
-	r.cancel(nil)
-	return err
-}
+func (r *bodyReader) Close() error { return r.body.Close() }
 
 func trimETag(etag string) string { return strings.Trim(etag, `"`) }
 

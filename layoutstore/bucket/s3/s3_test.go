@@ -280,6 +280,45 @@ func TestRetryEachPageOfList(t *testing.T) {
 	}
 }
 
+// If the store stops sending a list, the list fails after a minute without data. As after other temporary
+// failures, the request is sent again.
+func TestListStalls(t *testing.T) {
+	for stalls, want := range map[int]error{1: nil, 100: bucket.ErrUnreachable} {
+		s := buckettest.Start(t)
+		for i := range 3 {
+			s.Write(t, fmt.Sprint(i), nil)
+		}
+		expire, resume := make(chan func(), 100), make(chan struct{})
+		defer close(resume)
+		options := s.Options()
+		options.AfterFunc = func(d time.Duration, f func()) *time.Timer {
+			if d != time.Minute {
+				t.Errorf("a body may stall for %s, want a minute", d)
+			}
+			expire <- f
+			return time.NewTimer(time.Hour)
+		}
+		requests := 0
+		s.Fail(func(buckettest.Request) (f buckettest.Fault) {
+			if requests++; requests <= stalls {
+				f.CutAfter, f.Pause = 10, func() {
+					(<-expire)() // the time limit expires while the client waits for the rest of the body
+					<-resume
+				}
+			}
+			return f
+		})
+		n := 0
+		err := s.OpenWith(t, "", options).List(t.Context(), "", func(bucket.Object) error { n++; return nil })
+		if !errors.Is(err, want) || want == nil && n != 3 {
+			t.Errorf("List of which %d requests stall: got %d objects and the error %v, want the error %v and, without an error, 3 objects", stalls, n, err, want)
+		}
+		if want != nil && !strings.Contains(err.Error(), "no data for 1m0s") {
+			t.Errorf("List of which %d requests stall: got the error %v, want one that says so", stalls, err)
+		}
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
