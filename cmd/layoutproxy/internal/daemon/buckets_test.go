@@ -73,3 +73,28 @@ func TestOnlyServedBucketsMakeServerUnready(t *testing.T) {
 	s.reload(t.Context())
 	ready(http.StatusOK, "after the bucket was removed from the configuration")
 }
+
+// A changed endpoint takes effect only after a restart. If a reload used it for a new source in a bucket that
+// is already served, the server would report the bucket as unreachable, and answer no request for its content.
+func TestReloadDoesNotChangeObjectStore(t *testing.T) {
+	store := buckettest.Start(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", buckettest.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", buckettest.SecretKey)
+	for _, name := range []string{"one", "two"} {
+		dir, archive := t.TempDir(), filepath.Join(t.TempDir(), name+".tar")
+		layouttest.Publish(t, dir, name, "v1")
+		layouttest.New(t, dir).Archive(archive, layouttest.Archive{})
+		store.Write(t, name+".tar", layouttest.ReadFile(t, archive))
+	}
+	config, at := filepath.Join(t.TempDir(), "config.yaml"), "s3://"+buckettest.Bucket
+	layouttest.Try(t, os.WriteFile(config, fmt.Appendf(nil, "sources: [%s/one.tar]\ns3-endpoint: %s\n", at, store.URL), 0o644))
+	s := running(t, "--config", config, "--s3-path-style")
+	layouttest.Try(t, os.WriteFile(config, fmt.Appendf(nil, "sources: [%s/one.tar, %s/two.tar]\ns3-endpoint: http://127.0.0.1:1\n", at, at), 0o644))
+	s.reload(t.Context())
+	if err := s.reach.Err(); err != nil {
+		t.Errorf("after a reload with another endpoint, the bucket counts as unreachable: %v", err)
+	}
+	if got := s.live.Snapshot().RepositoryCount(); got != 2 {
+		t.Errorf("after a reload with another source, the server has %d repositories, want 2", got)
+	}
+}

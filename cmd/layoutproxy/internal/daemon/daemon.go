@@ -60,6 +60,8 @@ type Daemon struct {
 	pulls atomic.Pointer[http.Handler]
 	// private is whether the handler in pulls requires a login.
 	private bool
+	// s3 is how the object store is reached. A reload changes it only while no source is in a bucket.
+	s3 settings.S3
 	// drop, follower, prunes and scrub are nil if the flags do not enable them.
 	drop       *drop.Drop
 	follower   *follower
@@ -104,7 +106,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 			return nil, err
 		}
 	}
-	s := &Daemon{log: o.Log, version: o.Version, reach: reach, flags: o.Settings, sources: sources, live: newLiveTree(o.Log, tree, sources, o.Settings.Rescan),
+	s := &Daemon{log: o.Log, version: o.Version, reach: reach, flags: o.Settings, sources: sources, s3: o.Settings.S3, live: newLiveTree(o.Log, tree, sources, o.Settings.Rescan),
 		refusals: newRefusals(o.Log), disks: newDisks(o.Settings), reloaded: newReloaded(), notify: newNotifier(o.Log), hangup: hangups(), stuckAfter: stuckAfter}
 	s.verdicts = newVerdicts(o.Log, tree)
 	if err := s.start(); err != nil {

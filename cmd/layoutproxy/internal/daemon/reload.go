@@ -82,6 +82,9 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 		return nil, err
 	}
 	next.VerifyKey = s.flags.VerifyKey // The key cannot change without a restart.
+	if len(s.live.Snapshot().Places()) > 0 {
+		next.S3 = s.s3 // Nor can the object store, while sources are in it.
+	}
 	options := monitored(s.reach, next.Options(next.Sources(s.flags.Store.Dir)))
 	options.CacheDir, options.Settle = s.flags.CacheDir, s.flags.Settle // These cannot change without a restart, either.
 
@@ -96,7 +99,7 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 		s.pulls.Store(before)
 		return nil, err
 	}
-	s.private = next.Auth.On()
+	s.private, s.s3 = next.Auth.On(), next.S3
 	s.follower.setEditionSplit(next.NoEditionSplit)
 	return next, nil
 }
