@@ -292,6 +292,37 @@ func (h *hole) Stat(ctx context.Context, _ string) (bucket.Object, error) {
 	return bucket.Object{}, h.List(ctx, "", nil)
 }
 
+// If the caller of a long list gives up, only the time since the last object counts.
+func TestLongListIsNoOutage(t *testing.T) {
+	now := time.Unix(0, 0)
+	m := outage.New(outage.Options{Now: func() time.Time { return now }})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	swallowed := errors.New("the caller gives up")
+	r := m.Reader(&long{&hole{func() {
+		now = now.Add(time.Second)
+		cancel(swallowed)
+	}}})
+	err := r.List(ctx, "", func(bucket.Object) error {
+		now = now.Add(time.Second)
+		return nil
+	})
+	if !errors.Is(err, swallowed) || m.Err() != nil {
+		t.Errorf("List of 20 objects in 20 seconds: got the error %v, and Err() = %v; want the cause of the context and nil", err, m.Err())
+	}
+}
+
+// long is a place in a store that lists 20 objects, and then does not answer any more.
+type long struct{ *hole }
+
+func (l *long) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
+	for range 20 {
+		if err := each(bucket.Object{}); err != nil {
+			return err
+		}
+	}
+	return l.hole.List(ctx, prefix, each)
+}
+
 // PresignGet sends no request, but it fails while the place cannot be read.
 func TestPresignDuringOutage(t *testing.T) {
 	w := watch(t)

@@ -79,6 +79,7 @@ func (w *watched) list(ctx context.Context, prefix string, each func(bucket.Obje
 	var own error // the error from the function each, which does not mean that the store failed
 	err := w.reader.List(ctx, prefix, func(o bucket.Object) error {
 		own = each(o)
+		begun = w.monitor.options.Now() // a long list is not late as long as objects arrive
 		return own
 	})
 	noted := err
