@@ -59,7 +59,9 @@ type Watcher struct {
 	wanted map[string]bool
 	// ended contains the directories that were removed or renamed since the last call of Watch. The system
 	// then ends their watches, even if the same directory is back at its path.
-	ended   map[string]bool
+	ended map[string]bool
+	// lost is whether events were lost since the last call of Watch. The ends of watches may be among them.
+	lost    bool
 	failure error
 }
 
@@ -102,13 +104,16 @@ func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 	}
 	w.mu.Lock()
 	w.all, w.names, w.wanted = all, names, want
-	ended := w.ended
-	w.ended = map[string]bool{}
+	ended, lost := w.ended, w.lost
+	w.ended, w.lost = map[string]bool{}, false
 	w.mu.Unlock()
 	for d := range w.watched {
 		if !want[d] || ended[d] || w.isReplaced(d) {
 			w.drop(queue, d)
 		}
+	}
+	if lost {
+		clear(w.watched) // add all directories again; this changes nothing for those that are still watched
 	}
 	var failure error
 	for _, d := range slices.Sorted(maps.Keys(want)) {
@@ -228,6 +233,13 @@ func (w *Watcher) counts(e fsnotify.Event) bool {
 	return w.names[name] || w.all[name] || w.all[filepath.Dir(name)]
 }
 
+// noteLoss records that events may have been lost.
+func (w *Watcher) noteLoss() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = true
+}
+
 // queue returns the channels of the event queue. Both are nil if there is no queue.
 func (w *Watcher) queue() (events chan fsnotify.Event, failures chan error) {
 	w.mu.Lock()
@@ -270,6 +282,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 				soon()
 			}
 		case <-failures: // events may have been lost, so a scan is needed
+			w.noteLoss()
 			soon()
 		case next := <-w.again:
 			asked = sooner(asked, next)
