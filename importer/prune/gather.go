@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -33,11 +34,20 @@ type contents struct {
 	sizes map[string]map[digest.Digest]int64 // sizes in bytes of manifests and blobs, by repository
 
 	pruned map[prunedImage]time.Time // images whose tags a prune has removed, with the end of their grace periods
+
+	verified map[blobCopy]bool // copies of blobs whose digests have been verified
 }
 
 type prunedImage struct {
 	path   string
 	digest digest.Digest
+}
+
+// blobCopy is the copy of a repository's blob in one volume.
+type blobCopy struct {
+	path   string
+	digest digest.Digest
+	volume int
 }
 
 // gather gathers the facts of an open store. If declared is set, it also reads the declarations of releases.
@@ -46,7 +56,7 @@ func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*content
 	if err != nil {
 		return nil, err
 	}
-	in := &contents{store: s, snapshot: snapshot, archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}, pruned: map[prunedImage]time.Time{}}
+	in := &contents{store: s, snapshot: snapshot, archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}, pruned: map[prunedImage]time.Time{}, verified: map[blobCopy]bool{}}
 	for _, p := range s.state().Pruned {
 		if at := (prunedImage{p.Path, p.Digest}); p.After.After(in.pruned[at]) {
 			in.pruned[at] = p.After
@@ -158,6 +168,76 @@ func (in *contents) addRepository(ctx context.Context, repo *layoutstore.Reposit
 	in.sizes[r.Path] = sizes
 	in.Repositories = append(in.Repositories, r)
 	return nil
+}
+
+// decide makes the decisions. An archive is removed only if the copies that remain are intact. So if one of
+// them is damaged, decide removes it from the facts, and decides again.
+func (in *contents) decide(ctx context.Context, p Policy, s Scope) (Outcome, error) {
+	for {
+		o, err := Decide(in.Facts, p, s)
+		if err != nil {
+			return Outcome{}, err
+		}
+		changed, err := in.removeDamaged(ctx, o)
+		if err != nil {
+			return Outcome{}, err
+		}
+		if !changed {
+			return o, nil
+		}
+	}
+}
+
+// removeDamaged verifies the copies of blobs that must replace those in the archives that an outcome removes.
+// It removes damaged copies from the facts, and reports whether there were any.
+func (in *contents) removeDamaged(ctx context.Context, o Outcome) (changed bool, err error) {
+	if len(o.Dropped) == 0 {
+		return false, nil
+	}
+	isDropped := func(volume int) bool { return slices.Contains(o.Dropped, volume) }
+	for _, r := range in.Repositories {
+		repo, err := in.snapshot.At(r.Path)
+		if err != nil {
+			return false, err
+		}
+		kept := slices.Sorted(maps.Keys(o.Content[r.Path]))
+		for _, l := range repo.Layouts() {
+			n := in.volumeOf(l)
+			if isDropped(n) {
+				continue
+			}
+			for _, d := range kept {
+				_, isManifest := r.Manifests[d] // addRepository has verified the manifests
+				if isManifest || !slices.Contains(r.Copies[d], n) || !slices.ContainsFunc(r.Copies[d], isDropped) {
+					continue
+				}
+				good, err := in.isIntact(ctx, l, blobCopy{r.Path, d, n})
+				if err != nil {
+					return false, err
+				}
+				if !good {
+					r.Copies[d] = slices.DeleteFunc(r.Copies[d], func(c int) bool { return c == n })
+					changed = true
+				}
+			}
+		}
+	}
+	return changed, nil
+}
+
+// isIntact verifies the digest of a blob's copy in a layout. It reads each intact copy only once. A copy whose
+// digest cannot be computed counts as damaged.
+func (in *contents) isIntact(ctx context.Context, l layoutstore.Layout, b blobCopy) (bool, error) {
+	if in.verified[b] {
+		return true, nil
+	}
+	where, err := l.Locate(ctx, b.digest)
+	if err != nil || !b.digest.Algorithm().Available() {
+		return false, ctx.Err()
+	}
+	good, err := bundle.HasDigest(ctx, where, b.digest)
+	in.verified[b] = good
+	return good, err
 }
 
 func manifestOf(m *closure.Manifest) Manifest {

@@ -127,7 +127,7 @@ func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Tim
 	if err != nil {
 		return nil, err
 	}
-	outcome, err := Decide(found.Facts, r.Policy, Scope{Now: now, Repack: r.Repack, EndGrace: r.Grace == 0 && !r.Policy.IsEmpty()})
+	outcome, err := found.decide(ctx, r.Policy, Scope{Now: now, Repack: r.Repack, EndGrace: r.Grace == 0 && !r.Policy.IsEmpty()})
 	if err != nil {
 		return nil, err
 	}
