@@ -170,19 +170,20 @@ func (in *contents) addRepository(ctx context.Context, repo *layoutstore.Reposit
 	return nil
 }
 
-// decide makes the decisions. An archive is removed only if the copies that remain are intact. So if one of
-// them is damaged, decide removes it from the facts, and decides again.
+// decide makes the decisions. An archive is removed only if the copies that remain are intact, and files are
+// removed only if no other repository needs them. If that is not so, decide corrects the facts, and decides
+// again.
 func (in *contents) decide(ctx context.Context, p Policy, s Scope) (Outcome, error) {
 	for {
 		o, err := Decide(in.Facts, p, s)
 		if err != nil {
 			return Outcome{}, err
 		}
-		changed, err := in.removeDamaged(ctx, o)
+		damaged, err := in.removeDamaged(ctx, o)
 		if err != nil {
 			return Outcome{}, err
 		}
-		if !changed {
+		if !damaged && !in.keepLinked(o) {
 			return o, nil
 		}
 	}
