@@ -66,12 +66,13 @@ func (k *packed) stage(ctx context.Context, t *transfer, report *Report) (*journ
 		return nil, err
 	}
 	fresh := slices.ContainsFunc(k.archives, func(a *archive) bool { return !a.exists })
-	if report.Tags.New+report.Tags.Replaced+t.blobs.Repaired == 0 && !fresh {
+	revived := t.plan.revived()
+	if report.Tags.New+report.Tags.Replaced+t.blobs.Repaired+len(revived) == 0 && !fresh {
 		// An import may have been killed right before it moved the archives. So record the moves
 		// again.
 		return nil, k.recordMoves(ctx, k.archives, report.Generation)
 	}
-	j := &journal.Journal{Generation: report.Generation + 1, Indexes: changes}
+	j := &journal.Journal{Generation: report.Generation + 1, Indexes: changes, Revived: revived}
 	if !again { // archives that are imported again keep their generation: only repairs are published
 		if err := k.stageArchives(ctx, j, report); err != nil {
 			return nil, err
