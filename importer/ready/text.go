@@ -80,8 +80,11 @@ func (v Verdict) Summary() string {
 	if len(parts) > 0 {
 		return strings.Join(parts, "; ")
 	}
-	if v.Ready {
+	switch {
+	case v.Ready:
 		return "no version was requested"
+	case len(v.Versions) > 0:
+		return "not ready: every version is older than that of the cluster"
 	}
 	return "not ready"
 }

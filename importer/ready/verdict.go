@@ -98,12 +98,13 @@ func Judge(f Facts, q Question) Verdict {
 }
 
 // isReady reports whether every requested version is ready. If no version was requested, it returns
-// false if any reason applies to every version.
+// false if there are versions, which are then all older than the cluster's, or if any reason applies
+// to every version.
 func isReady(v Verdict, shared []Reason) bool {
 	if slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked }) {
 		return !slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked && !x.Ready })
 	}
-	return len(shared) == 0
+	return len(v.Versions)+len(shared) == 0
 }
 
 type judge struct {

@@ -204,6 +204,7 @@ func TestUpgradeSteps(t *testing.T) {
 		"an incomplete lower patch of a step":   {"v1.76.1! v1.76.2 v1.77.2", "v1.75.0", "v1.77.2", "", false},
 		"a preview is no step":                  {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is missing", true},
 		"an older version, not requested":       {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", false},
+		"only older versions":                   {"v1.73.0 v1.74.0", "v1.75.0", "", "v1.73.0 is older than v1.75.0, and Deckhouse does not downgrade; v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", true},
 		"an older version, requested":           {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", true},
 		"another major version":                 {"v2.0.0", "v1.75.0", "", "v1.75.0 and v2.0.0 have different major versions, and Deckhouse does not upgrade between them", true},
 		"from major version 0 to 1":             {"v1.0.0", "v0.9.0", "", "", false},
