@@ -239,6 +239,8 @@ func (d *decider) checkReleases() error {
 	return nil
 }
 
+// findPrevious returns the versions that KeepPrevious keeps: that many releases before the deployed version, and
+// the previews that are newer than the oldest of these releases.
 func (d *decider) findPrevious() map[string]bool {
 	kept := map[string]bool{}
 	deployed, ok := release.Parse(d.policy.Deployed)
@@ -249,9 +251,14 @@ func (d *decider) findPrevious() map[string]bool {
 	for _, n := range d.releases["."] {
 		tags = append(tags, d.facts.Releases[n].Tag)
 	}
+	count := 0
 	for _, v := range slices.Backward(release.ParseAll(tags)) {
-		if v.Version.LessThan(deployed.Version) && len(kept) < d.policy.KeepPrevious {
-			kept[v.Version.String()] = true
+		if !v.Version.LessThan(deployed.Version) || count >= d.policy.KeepPrevious {
+			continue
+		}
+		kept[v.Version.String()] = true
+		if v.Version.Prerelease() == "" {
+			count++
 		}
 	}
 	return kept

@@ -133,6 +133,10 @@ func TestPolicyKeepsPlatformReleases(t *testing.T) {
 	pointing.Channels = []prune.Channel{{Place: prune.Place{Repository: "release-channel", Reference: "stable"}, Of: ".", Target: "v1.68.2"}}
 	unreadable := platform(t, stable)
 	unreadable.Channels = []prune.Channel{{Place: prune.Place{Repository: "release-channel", Reference: "stable"}, Of: ".", Unreadable: "damaged"}}
+	previews := platform(t, "install:v1.69.0-rc.1 old-preview", "install:v1.70.0-rc.1 preview")
+	for _, v := range []string{"v1.69.0-rc.1", "v1.70.0-rc.1"} {
+		previews.Releases = append(previews.Releases, prune.Release{Of: ".", Tag: v, Own: []prune.Place{{Repository: "install", Reference: v}}})
+	}
 	all := "v1.68.2 v1.69.3 v1.70.1"
 	for _, c := range []struct {
 		what   string
@@ -145,6 +149,8 @@ func TestPolicyKeepsPlatformReleases(t *testing.T) {
 		{"keep an older release, but no release supersedes the newest one", f, prune.Policy{KeepReleases: []string{"v1.69.3"}}, "v1.69.3 v1.70.1"},
 		{"the deployed release and newer ones are kept", f, prune.Policy{Deployed: "v1.69.3"}, "v1.69.3 v1.70.1"},
 		{"one release before the deployed one is kept", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 1}, "v1.69.3 v1.70.1"},
+		{"a preview does not count as the release before the deployed one", previews, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 1}, "v1.69.3 v1.70.0-rc.1 v1.70.1"},
+		{"no release before the deployed one is kept", previews, prune.Policy{Deployed: "v1.70.1"}, "v1.70.1"},
 		{"KeepPrevious exceeds the number of releases", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 9}, all},
 		{"the deployed version is unknown", f, prune.Policy{KeepNewest: 1}, all},
 		{"a glob for another repository", f, prune.Policy{Keep: []string{"modules/*"}}, all},

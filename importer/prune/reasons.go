@@ -76,7 +76,7 @@ func texts() map[Rule]text {
 		KeptRelease:     {by: "--keep-release %s"},
 		KeptDeployed:    {by: "--deployed %s"},
 		KeptNewer:       {by: "newer than the deployed version %s"},
-		KeptPrevious:    {by: "--keep-previous: one of the %s versions before the deployed one"},
+		KeptPrevious:    {by: "--keep-previous %s"},
 		KeptNewest:      {by: "--keep-newest %s"},
 		KeptBundle:      {by: "--keep-bundle %s"},
 		KeptGlob:        {by: "--keep %s"},
