@@ -185,7 +185,8 @@ func (b checksumDir) path(name string) string {
 // the name is a path on another machine, locate looks for the last segment of the path. This segment must
 // equal own, which is the name of the checksum file without its suffix.
 func (b checksumDir) locate(name, own string) (where extent.List, of string) {
-	for _, try := range []string{filepath.Clean(name), filepath.Base(name)} {
+	last := name[strings.LastIndexAny(name, `/\`)+1:] // the other machine may run Windows
+	for _, try := range []string{filepath.Clean(name), last} {
 		if !filepath.IsLocal(try) || try != filepath.Clean(name) && try != own {
 			continue
 		}

@@ -63,18 +63,22 @@ func (f form) parse(data []byte) (all []named) {
 	return all
 }
 
-// Forms of lines that `sha256sum` writes: sumLine normally, and tagLine with --tag.
+// Forms of lines: sumLine is that of `sha256sum`, and tagLine that of `sha256sum --tag` and `openssl dgst`.
 var (
 	sumLine = regexp.MustCompile(`^([0-9A-Fa-f]{64}) [ *](.+)$`)
-	tagLine = regexp.MustCompile(`^SHA256 \((.+)\) ?= ?([0-9A-Fa-f]{64})$`)
+	tagLine = regexp.MustCompile(`^SHA(?:2-)?256 ?\((.+)\) ?= ?([0-9A-Fa-f]{64})$`)
 )
 
 func (f form) parseLine(line string) (n named, ok bool) {
 	text, name := "", ""
+	line, isEscaped := strings.CutPrefix(line, `\`)
 	if m := sumLine.FindStringSubmatch(line); m != nil {
 		text, name = m[1], m[2]
 	} else if m := tagLine.FindStringSubmatch(line); m != nil && f.algorithm == sha2 {
 		text, name = m[2], m[1]
+	}
+	if isEscaped { // sha256sum escapes backslashes; a newline stays escaped, because no archive has one in its name
+		name = strings.ReplaceAll(name, `\\`, `\`)
 	}
 	want, ok := parseChecksum(text)
 	return named{of: name, want: want}, ok

@@ -7,6 +7,30 @@ import (
 	"testing"
 )
 
+// If a name contains a backslash, sha256sum begins the line with a backslash, and writes two backslashes for each
+// one in the name: https://gnu.org/software/coreutils/manual/html_node/cksum-output-modes.html. The format of
+// openssl is in the function do_fp in apps/dgst.c of openssl/openssl. OpenSSL 3 names the algorithm SHA2-256.
+func TestParseLine(t *testing.T) {
+	want := bytes.Repeat([]byte{0xab}, 32)
+	for format, name := range map[string]string{
+		`%x  a\b`:                 `a\b`,
+		`\%x  a\\b.tar`:           `a\b.tar`,
+		`\%x *D:\\a\\b.tar`:       `D:\a\b.tar`,
+		`SHA256(a b.tar)= %x`:     "a b.tar",
+		`SHA2-256(a (1).tar)= %x`: "a (1).tar",
+		`SHA256 (a.tar) = %x`:     "a.tar",
+		`\SHA256 (a\\b.tar) = %x`: `a\b.tar`,
+	} {
+		got := form{algorithm: sha2}.parse(fmt.Appendf(nil, format+"\n", want))
+		if len(got) != 1 || got[0].of != name || !bytes.Equal(got[0].want, want) || got[0].fault != "" {
+			t.Errorf("parse of the line %q = %+v, want only the name %q and the checksum %x", format, got, name, want)
+		}
+	}
+	if got := (form{algorithm: gost}).parse(fmt.Appendf(nil, "SHA256(a.tar)= %x\n", want)); len(got) != 1 || got[0].fault == "" {
+		t.Errorf("parse of a checksum of another algorithm = %+v, want a fault", got)
+	}
+}
+
 // parse returns the name and the checksum from a line of sha256sum. It never panics, whatever the file
 // contains.
 func FuzzSums(f *testing.F) {

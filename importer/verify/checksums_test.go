@@ -141,6 +141,23 @@ func TestChecksumFilesAreCompared(t *testing.T) {
 			[]string{"module-x.tar.sha256: sha256 of module-x.tar: same"},
 			true,
 		},
+		"a path on another machine, which runs Windows": {
+			func(t *testing.T, dir string, chunks []string) map[string]string {
+				return map[string]string{"module-x.tar.sha256": `\` + sha2(read(t, dir+"/module-x.tar")) + ` *D:\\bundle\\module-x.tar` + "\n"}
+			},
+			[]string{"module-x.tar.sha256: sha256 of module-x.tar: same"},
+			true,
+		},
+		"checksum files like those of openssl": {
+			func(t *testing.T, dir string, chunks []string) map[string]string {
+				return map[string]string{"module-x.tar.sha256": "SHA2-256(module-x.tar)= " + sha2(read(t, dir+"/module-x.tar")) + "\n", "SHA256SUMS": "SHA256(platform.tar.0000.chunk)= " + sha2(nil) + "\n"}
+			},
+			[]string{
+				"SHA256SUMS: sha256 of platform.tar.0000.chunk: different: DIR/platform.tar.0000.chunk has the checksum SHA256(platform.tar.0000.chunk)",
+				"module-x.tar.sha256: sha256 of module-x.tar: same",
+			},
+			false,
+		},
 		"a different checksum among several": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				return map[string]string{"sha256sums.txt": sha2(read(t, dir+"/module-x.tar")) + "  module-x.tar\n" + sha2(nil) + "  platform.tar.0002.chunk\n"}
