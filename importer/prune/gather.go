@@ -50,8 +50,9 @@ type blobCopy struct {
 	volume int
 }
 
-// gather gathers the facts of an open store. If declared is set, it also reads the declarations of releases.
-func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*contents, error) {
+// gather gathers the facts of an open store at a time. If declared is set, it also reads the declarations of
+// releases.
+func (p *Pruner) gather(ctx context.Context, s storage, declared bool, now time.Time) (*contents, error) {
 	snapshot, err := s.snapshot(ctx, p.options)
 	if err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*content
 			repos = append(repos, repo)
 		}
 	}
-	in.findVolumes(repos, p.now())
+	in.findVolumes(repos, now)
 	for _, repo := range repos {
 		if err := in.addRepository(ctx, repo); err != nil {
 			return nil, fmt.Errorf("%s: %w", repo.Path(), err)

@@ -43,3 +43,34 @@ func TestImageThatReturnsDuringGracePeriodIsKept(t *testing.T) {
 		}
 	}
 }
+
+// A plan stays valid if the grace period of an archive ends before the plan is executed. The archive is not in
+// the plan, so the execution does not remove it, but the next sweep does.
+func TestPlanStaysValidWhenGracePeriodEnds(t *testing.T) {
+	store := filepath.Join(importertest.Scratch(t), "store")
+	bundle := func(images ...string) string {
+		return importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "app.tar"), images...)
+	}
+	importertest.Imported(t, store, bundle("app:v1.0.0=old", "app:v1.1.0=one"))
+	importertest.Kept(t, store, bundle("app:v1.1.0=one", "app:stable=one"))
+	importertest.Imported(t, store, bundle("app:v1.2.0=two", "app:stable=two")) // nothing needs the archive anymore
+	now := time.Now()
+	p, err := prune.New(prune.Options{Store: store, Now: func() time.Time { return now }})
+	importertest.Must(t, err)
+	retired, err := p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 3}, Grace: 15 * time.Minute})
+	importertest.Must(t, err)
+	if len(retired.Remove.Images) > 0 || len(retired.Remove.Archives) != 1 {
+		t.Fatalf("the first prune removes %+v, want only one archive", retired.Remove)
+	}
+	plan, err := p.Plan(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 2}, Grace: 15 * time.Minute})
+	importertest.Must(t, err)
+	if len(plan.Remove.Images) != 1 || len(plan.Remove.Archives) > 0 {
+		t.Fatalf("the plan removes %+v, want only app:v1.0.0", plan.Remove)
+	}
+	now = now.Add(time.Hour)
+	_, err = p.Execute(t.Context(), plan)
+	importertest.Must(t, err)
+	if swept, _, err := p.Sweep(t.Context()); err != nil || len(swept.Remove.Archives) != 1 {
+		t.Errorf("Sweep after the prune removes %+v, error %v; want one archive and no error", swept.Remove, err)
+	}
+}

@@ -123,7 +123,7 @@ type work struct {
 }
 
 func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Time) (*work, error) {
-	found, err := p.gather(ctx, s, !r.Policy.IsEmpty())
+	found, err := p.gather(ctx, s, !r.Policy.IsEmpty(), now)
 	if err != nil {
 		return nil, err
 	}
