@@ -119,6 +119,8 @@ type merging struct {
 	entries []wanted
 	// byTag maps each tag to the positions of its descriptors in entries.
 	byTag map[string][]int
+	// foreign contains the positions of descriptors whose tag is that of another repository.
+	foreign map[int]bool
 	// union returns the digest that a tag has in the merged tree of the store.
 	union func(tag string) (digest.Digest, error)
 	// named contains each digest that is listed in an index of this repository in the store.
@@ -128,7 +130,7 @@ type merging struct {
 }
 
 func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
-	m := &merging{named: map[digest.Digest]bool{}, byTag: map[string][]int{}, doc: map[string]json.RawMessage{
+	m := &merging{named: map[digest.Digest]bool{}, byTag: map[string][]int{}, foreign: map[int]bool{}, doc: map[string]json.RawMessage{
 		"schemaVersion": json.RawMessage("2"),
 		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
 	}}
@@ -182,8 +184,13 @@ func (m *merging) parse(data []byte, at string) error {
 	for i, r := range raw {
 		m.entries[i].raw = r
 	}
+	several := layoutstore.HasTagsOfSeveral(at, entries)
 	for _, e := range entries {
 		m.entries[e.Number] = wanted{e.Descriptor, e.Tag, e.Raw}
+		if several && e.Repository != "" {
+			winner, err := m.union(e.Tag)
+			m.foreign[e.Number] = err != nil || winner != e.Digest
+		}
 		m.recordTag(e.Number)
 	}
 	return nil
@@ -196,9 +203,13 @@ func (m *merging) recordTag(number int) {
 }
 
 // untag removes a tag from its entries. The index still lists the manifest by its digest, so that
-// running pulls can finish.
+// running pulls can finish. If the tag is that of another repository, no image has taken it from the
+// manifest.
 func (m *merging) untag(tag string) {
 	for _, i := range m.byTag[tag] {
+		if m.foreign[i] {
+			m.entries[i].tag = ""
+		}
 		m.entries[i], m.changed = m.entries[i].untagged(), true
 	}
 	delete(m.byTag, tag)

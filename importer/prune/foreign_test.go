@@ -111,3 +111,35 @@ func TestImageOfAnotherRepositoryIsNotReplaced(t *testing.T) {
 		}
 	}
 }
+
+// If an import brings an image with the same tag as an image of another repository in the root layout of a store,
+// the new image has not taken the tag from that image. So a prune keeps it.
+func TestImageOfAnotherRepositoryIsNotReplacedByImport(t *testing.T) {
+	web := layouttest.New(t, t.TempDir())
+	web.Source = "registry.example/app"
+	l := web.Layout("web")
+	l.Tag(l.Image(layouttest.Image{Name: "web"}), "v1.0.0")
+	l.Write()
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, web.Dir())
+	const db = "registry.example/db:1.0.0"
+	old := layouttest.New(t, store) // somebody copies a root layout into the store
+	writeRoot(old, []string{"registry.example/app:1.0.0", db})
+	other := old.Layout(".").Image(layouttest.Image{Name: db})
+	fresh := layouttest.New(t, t.TempDir())
+	root := fresh.Layout(".")
+	d := root.Image(layouttest.Image{Name: "new"})
+	d.Annotations = map[string]string{ocispec.AnnotationRefName: "registry.example/app:1.0.0"}
+	root.Add(d)
+	root.Write()
+	if report := importertest.Imported(t, store, fresh.Dir()); report.Tags != (importer.Tags{Replaced: 1}) {
+		t.Fatalf("the import reports %+v, want one replaced tag", report.Tags)
+	}
+	p, err := prune.New(prune.Options{Store: store})
+	importertest.Must(t, err)
+	plan, err := p.Plan(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}})
+	importertest.Must(t, err)
+	if len(plan.Remove.Images) != 1 || plan.Remove.Images[0].Repository != "." || plan.Remove.Images[0].Digest == other.Digest {
+		t.Errorf("the plan removes %+v, want only the replaced image app:1.0.0", plan.Remove.Images)
+	}
+}
