@@ -63,18 +63,24 @@ func (f form) parse(data []byte) (all []named) {
 	return all
 }
 
-// Forms of lines: sumLine is that of `sha256sum`, and tagLine that of `sha256sum --tag` and `openssl dgst`.
+// Forms of lines: sumLine is that of `sha256sum` and of `gost12sum`, which writes only one space. The tag lines
+// are those of `openssl dgst`, and tagLine also that of `sha256sum --tag`.
 var (
-	sumLine = regexp.MustCompile(`^([0-9A-Fa-f]{64}) [ *](.+)$`)
-	tagLine = regexp.MustCompile(`^SHA(?:2-)?256 ?\((.+)\) ?= ?([0-9A-Fa-f]{64})$`)
+	sumLine     = regexp.MustCompile(`^([0-9A-Fa-f]{64}) [ *]?(.+)$`)
+	tagLine     = regexp.MustCompile(`^SHA(?:2-)?256 ?\((.+)\) ?= ?([0-9A-Fa-f]{64})$`)
+	gostTagLine = regexp.MustCompile(`^md_gost12_256\((.+)\)= ([0-9A-Fa-f]{64})$`)
 )
 
 func (f form) parseLine(line string) (n named, ok bool) {
+	tagged := tagLine
+	if f.algorithm == gost {
+		tagged = gostTagLine
+	}
 	text, name := "", ""
 	line, isEscaped := strings.CutPrefix(line, `\`)
 	if m := sumLine.FindStringSubmatch(line); m != nil {
 		text, name = m[1], m[2]
-	} else if m := tagLine.FindStringSubmatch(line); m != nil && f.algorithm == sha2 {
+	} else if m := tagged.FindStringSubmatch(line); m != nil {
 		text, name = m[2], m[1]
 	}
 	if isEscaped { // sha256sum escapes backslashes; a newline stays escaped, because no archive has one in its name
