@@ -1,6 +1,7 @@
 package prune_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -61,4 +62,26 @@ func TestLastIntactCopyOfBlobIsKept(t *testing.T) {
 			importertest.Same(t, what, importertest.MustContent(t, store), want)
 		}
 	}
+}
+
+// A prune removes the blobs of a removed image even if they are damaged.
+func TestDamagedBlobsOfRemovedImagesAreRemoved(t *testing.T) {
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, appBundle(t, "v1.0.0"))
+	layer := importertest.LargestFile(t, store, "/blobs/")
+	importertest.Imported(t, store, appBundle(t, "v1.1.0"))
+	want := importertest.MustContent(t, store)
+	importertest.Must(t, os.Truncate(layer, 7))
+	p, err := prune.New(prune.Options{Store: store})
+	importertest.Must(t, err)
+	plan, err := p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}})
+	importertest.Must(t, err)
+	if len(plan.Remove.Images) != 1 || len(plan.Remove.Blobs) != 2 {
+		t.Errorf("the prune removes %+v, want app:v1.0.0 with its config and its layer", plan.Remove)
+	}
+	if _, err := os.Lstat(layer); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after the prune, the damaged layer still exists (error: %v), want it removed", err)
+	}
+	delete(want, "app:v1.0.0")
+	importertest.Same(t, "the store after the prune", importertest.MustContent(t, store), want)
 }

@@ -160,7 +160,7 @@ func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Tim
 func (w *work) listContent() {
 	for _, r := range w.found.Repositories {
 		for _, d := range slices.Sorted(maps.Keys(w.found.sizes[r.Path])) {
-			if w.outcome.Content[r.Path][d] || len(r.Copies[d]) == 0 {
+			if w.outcome.Content[r.Path][d] || len(r.Copies[d]) == 0 && !w.isLoose(r.Path, d) {
 				continue
 			}
 			c := Content{r.Path, d, w.found.sizes[r.Path][d]}
@@ -171,6 +171,16 @@ func (w *work) listContent() {
 			}
 		}
 	}
+}
+
+// isLoose reports whether a repository has a loose file of a blob, even if the file is damaged, so that
+// Repository.Copies does not list it.
+func (w *work) isLoose(repository string, d digest.Digest) bool {
+	if _, ok := w.store.(*directory); !ok {
+		return false // in a bucket, repositories share the blobs
+	}
+	_, _, _, err := w.store.measure(path.Join(repository, names.BlobPath(d)))
+	return err == nil
 }
 
 func (w *work) listArchives() error {
