@@ -76,7 +76,7 @@ func (d *inBucket) findExisting(ctx context.Context, p *plan) error {
 	}
 	for _, c := range p.contents {
 		for _, at := range c.wanted {
-			found, err := c.locate(ctx, p.target, at, "")
+			found, err := c.locate(ctx, p.target, at, func(layoutstore.Layout) bool { return false })
 			if err != nil {
 				return err
 			}

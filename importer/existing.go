@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
@@ -87,8 +89,11 @@ func (c *content) addExisting(at string, blob fs.DirEntry) {
 }
 
 // findPlaces finds the layouts that need the content, and have it neither in a file nor in an
-// archive.
+// archive. Archives that will be removed do not count.
 func (p *plan) findPlaces(ctx context.Context, c *content) error {
+	skip := func(l layoutstore.Layout) bool {
+		return l.Volume() == p.session.options.Store || p.session.isRetired(l)
+	}
 	have := map[string]bool{}
 	for _, e := range c.existing {
 		for _, at := range e.paths {
@@ -99,7 +104,7 @@ func (p *plan) findPlaces(ctx context.Context, c *content) error {
 		if have[at] {
 			continue
 		}
-		found, err := c.locate(ctx, p.target, at, p.session.options.Store)
+		found, err := c.locate(ctx, p.target, at, skip)
 		if err != nil {
 			return err
 		}
@@ -113,9 +118,20 @@ func (p *plan) findPlaces(ctx context.Context, c *content) error {
 	return nil
 }
 
-// locate finds the copies of a content at a path of the store, except copies in the volume skip. It
+// isRetired reports whether a layout of the store is in an archive whose tags a prune has removed, and
+// which is removed when its grace period ends.
+func (s *session) isRetired(l layoutstore.Layout) bool {
+	if s.store == nil || l.Volume() == s.options.Store { // a store in a bucket has no archives
+		return false
+	}
+	return slices.ContainsFunc(s.store.State().Packed, func(k journal.Packed) bool {
+		return k.Retired != nil && k.File == filepath.Base(l.Volume())
+	})
+}
+
+// locate finds the copies of a content at a path of the store, except copies in layouts to skip. It
 // fails with the cause of ctx or with an error of the store's tree.
-func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at, skip string) (found []extent.List, err error) {
+func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at string, skip func(layoutstore.Layout) bool) (found []extent.List, err error) {
 	repo, err := store.At(at)
 	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
 		return nil, nil
@@ -124,7 +140,7 @@ func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at, s
 		return nil, err
 	}
 	for _, l := range repo.Layouts() {
-		if l.Volume() == skip {
+		if skip(l) {
 			continue
 		}
 		where, err := l.Locate(ctx, c.digest)

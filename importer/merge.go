@@ -123,7 +123,8 @@ type merging struct {
 	foreign map[int]bool
 	// union returns the digest that a tag has in the merged tree of the store.
 	union func(tag string) (digest.Digest, error)
-	// named contains each digest that is listed in an index of this repository in the store.
+	// named contains each digest that is listed in an index of this repository in the store, except
+	// in archives that will be removed.
 	named   map[digest.Digest]bool
 	known   bool // whether the repository exists in the store
 	changed bool
@@ -139,6 +140,9 @@ func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
 		m.known = true
 		m.union = repo.TagDigest
 		for _, l := range repo.Layouts() {
+			if p.session.isRetired(l) {
+				continue
+			}
 			entries, err := l.Index(ctx)
 			if err != nil {
 				return nil, err

@@ -74,3 +74,39 @@ func TestPlanStaysValidWhenGracePeriodEnds(t *testing.T) {
 		t.Errorf("Sweep after the prune removes %+v, error %v; want one archive and no error", swept.Remove, err)
 	}
 }
+
+// An import during the grace period of an archive does not rely on this archive. So the archive is removed after
+// the grace period, and the imported image stays, with or without a tag.
+func TestImportDuringGracePeriodOfArchive(t *testing.T) {
+	for _, tagged := range []bool{false, true} {
+		store := filepath.Join(importertest.Scratch(t), "store")
+		importertest.Imported(t, store, appBundle(t, "v1.1.0"))
+		importertest.Kept(t, store, appBundle(t, "v1.0.0", "v1.1.0"))
+		now := time.Now()
+		p, err := prune.New(prune.Options{Store: store, Now: func() time.Time { return now }})
+		importertest.Must(t, err)
+		plan, err := p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}, Grace: 15 * time.Minute})
+		importertest.Must(t, err)
+		if len(plan.Remove.Images) != 1 || len(plan.Remove.Archives) != 1 {
+			t.Fatalf("tagged: %t: the prune removes %+v, want app:v1.0.0 and the archive", tagged, plan.Remove)
+		}
+		tree := layouttest.New(t, t.TempDir())
+		l := tree.Layout("app")
+		d := l.Image(layouttest.Image{Name: "v1.0.0", LayerSizes: []int64{5000}}) // the image that only the archive has
+		if tagged {
+			l.Tag(d, "v1.0.0")
+		} else {
+			l.Add(d)
+		}
+		l.Write()
+		importertest.Imported(t, store, tree.Dir())
+		now = now.Add(15 * time.Minute)
+		swept, _, err := p.Sweep(t.Context())
+		if err != nil || len(swept.Remove.Images) > 0 || len(swept.Remove.Archives) != 1 {
+			t.Errorf("tagged: %t: after the grace period, Sweep removes %+v, error %v; want only the archive and no error", tagged, swept.Remove, err)
+		}
+		if after := contentOf(t, store); !after.graph["app "+string(d.Digest)] || tagged != (after.tags["app:v1.0.0"] == string(d.Digest)) {
+			t.Errorf("tagged: %t: the store has the content %+v, want the imported image %s in it", tagged, after, d.Digest)
+		}
+	}
+}
