@@ -28,6 +28,7 @@ type contents struct {
 	store    storage
 	snapshot *layoutstore.Snapshot
 	retired  []*time.Time // for each volume, the end of its grace period; nil if the volume is not retired
+	added    []time.Time  // for each archive, when its files were added to the store; zero for the loose files
 
 	archives map[string]int // position in Facts.Volumes, by the archive's file name
 
@@ -76,7 +77,9 @@ func (p *Pruner) gather(ctx context.Context, s storage, declared bool, now time.
 			repos = append(repos, repo)
 		}
 	}
-	in.findVolumes(repos, now)
+	if err := in.findVolumes(repos, now); err != nil {
+		return nil, err
+	}
 	for _, repo := range repos {
 		if err := in.addRepository(ctx, repo); err != nil {
 			return nil, fmt.Errorf("%s: %w", repo.Path(), err)
@@ -91,8 +94,12 @@ func (p *Pruner) gather(ctx context.Context, s storage, declared bool, now time.
 }
 
 // findVolumes sets Facts.Volumes: the loose files, then the archives by generation.
-func (in *contents) findVolumes(repos []*layoutstore.Repository, now time.Time) {
-	in.Volumes, in.retired = []Volume{{}}, []*time.Time{nil}
+func (in *contents) findVolumes(repos []*layoutstore.Repository, now time.Time) error {
+	entries, err := in.store.files()
+	if err != nil {
+		return err
+	}
+	in.Volumes, in.retired, in.added = []Volume{{}}, []*time.Time{nil}, []time.Time{{}}
 	packed := map[string]journal.Packed{}
 	for _, k := range in.store.state().Packed {
 		packed[k.File] = k
@@ -113,7 +120,15 @@ func (in *contents) findVolumes(repos []*layoutstore.Repository, now time.Time) 
 		in.archives[file] = len(in.Volumes)
 		in.Volumes = append(in.Volumes, Volume{File: file, Retired: due != nil, Due: due != nil && !now.Before(*due)})
 		in.retired = append(in.retired, due)
+		var added time.Time
+		for _, name := range filesOf(file, entries) { // the archive may be in chunks
+			if since := in.store.since(name); since.After(added) {
+				added = since
+			}
+		}
+		in.added = append(in.added, added)
 	}
+	return nil
 }
 
 func (in *contents) volumeOf(l layoutstore.Layout) int {
@@ -335,8 +350,11 @@ func (in *contents) complete(r *Repository, x *naming, lost string) {
 		x.image.Replaced = ""
 	}
 	for _, n := range r.Copies[x.image.Digest] {
-		file := cmp.Or(in.Volumes[n].File, path.Join(r.Path, names.BlobPath(x.image.Digest)))
-		if since := in.store.since(file); since.After(x.image.Since) {
+		since := in.added[n]
+		if n == 0 {
+			since = in.store.since(path.Join(r.Path, names.BlobPath(x.image.Digest)))
+		}
+		if since.After(x.image.Since) {
 			x.image.Since = since
 		}
 	}
