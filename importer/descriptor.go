@@ -88,6 +88,14 @@ func (w wanted) pinned() wanted {
 	return w
 }
 
+// isReplaced reports whether the descriptor has lost its tag to another manifest.
+func (w wanted) isReplaced() bool {
+	var d struct {
+		Annotations map[string]json.RawMessage `json:"annotations"`
+	}
+	return w.tag == "" && json.Unmarshal(w.raw, &d) == nil && d.Annotations[publish.ReplacedTag] != nil
+}
+
 // untagged returns the descriptor without its tag and with all other fields.
 func (w wanted) untagged() wanted {
 	w.tag, w.raw = "", publish.WithoutTag(w.raw, w.Digest, w.tag)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
@@ -22,7 +24,7 @@ func FuzzUntag(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifesTs":[{` + d + `}]}`))
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[],"Manifests":[{` + d + `}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m := merging{byTag: map[string][]int{}}
+		m := merging{byTag: map[string][]int{}, replaced: map[digest.Digest][]int{}}
 		if m.parse(data, "a") != nil {
 			return
 		}

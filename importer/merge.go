@@ -51,8 +51,12 @@ func (p *plan) addDescriptors(ctx context.Context, r repository, m *merging, tag
 		}
 	}
 	for _, w := range want {
-		if w.tag == "" && !m.named[w.Digest] {
+		switch {
+		case w.tag != "":
+		case !m.named[w.Digest]:
 			m.add(w)
+		case !w.isReplaced():
+			m.addAgain(w)
 		}
 	}
 	isEmpty := len(r.graph.Manifests)+len(r.graph.Blobs) == 0 // an empty repository is published, too
@@ -121,6 +125,8 @@ type merging struct {
 	byTag map[string][]int
 	// foreign contains the positions of descriptors whose tag is that of another repository.
 	foreign map[int]bool
+	// replaced maps each digest to the positions of its descriptors that have lost their tag to another manifest.
+	replaced map[digest.Digest][]int
 	// union returns the digest that a tag has in the merged tree of the store.
 	union func(tag string) (digest.Digest, error)
 	// named contains each digest that is listed in an index of this repository in the store, except
@@ -131,7 +137,7 @@ type merging struct {
 }
 
 func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
-	m := &merging{named: map[digest.Digest]bool{}, byTag: map[string][]int{}, foreign: map[int]bool{}, doc: map[string]json.RawMessage{
+	m := &merging{named: map[digest.Digest]bool{}, byTag: map[string][]int{}, foreign: map[int]bool{}, replaced: map[digest.Digest][]int{}, doc: map[string]json.RawMessage{
 		"schemaVersion": json.RawMessage("2"),
 		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
 	}}
@@ -195,14 +201,17 @@ func (m *merging) parse(data []byte, at string) error {
 			winner, err := m.union(e.Tag)
 			m.foreign[e.Number] = err != nil || winner != e.Digest
 		}
-		m.recordTag(e.Number)
+		m.record(e.Number)
 	}
 	return nil
 }
 
-func (m *merging) recordTag(number int) {
-	if tag := m.entries[number].tag; tag != "" {
-		m.byTag[tag] = append(m.byTag[tag], number)
+func (m *merging) record(number int) {
+	e := m.entries[number]
+	if e.tag != "" {
+		m.byTag[e.tag] = append(m.byTag[e.tag], number)
+	} else if e.isReplaced() {
+		m.replaced[e.Digest] = append(m.replaced[e.Digest], number)
 	}
 }
 
@@ -215,14 +224,24 @@ func (m *merging) untag(tag string) {
 			m.entries[i].tag = ""
 		}
 		m.entries[i], m.changed = m.entries[i].untagged(), true
+		m.record(i)
 	}
 	delete(m.byTag, tag)
 }
 
 func (m *merging) add(w wanted) {
 	m.entries = append(m.entries, w)
-	m.recordTag(len(m.entries) - 1)
+	m.record(len(m.entries) - 1)
 	m.named[w.Digest], m.changed = true, true
+}
+
+// addAgain adds a descriptor without a tag, whose manifest the store already lists. If the manifest has lost
+// its tag to another manifest, the store then keeps it nevertheless, because the bundle lists it by its digest.
+func (m *merging) addAgain(w wanted) {
+	for _, i := range m.replaced[w.Digest] {
+		m.entries[i], m.changed = w, true
+	}
+	delete(m.replaced, w.Digest)
 }
 
 // bytes returns the new index. If a manifest has a descriptor with a tag, bytes omits its
