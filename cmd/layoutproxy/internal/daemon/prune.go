@@ -48,6 +48,13 @@ type pruner struct {
 	at        settings.Daily
 	published func(context.Context)
 
+	// idle is the generation in which the last sweep found nothing to remove. Until the given time, no sweep of
+	// this generation finds anything.
+	idle struct {
+		generation uint64
+		until      time.Time
+	}
+
 	mu      sync.Mutex
 	last    []PruneStatus // oldest first
 	results map[string]int
@@ -150,8 +157,13 @@ func (p *pruner) daily(ctx context.Context) (done bool) {
 }
 
 // sweep removes images whose grace period has ended. It returns how long to wait before the next
-// sweep.
+// sweep. If such an image is needed again, sweep does not scan the store again before the store
+// changes or an hour has passed.
 func (p *pruner) sweep(ctx context.Context) time.Duration {
+	before, stateErr := journal.ReadState(p.options.Store)
+	if stateErr == nil && before.Generation == p.idle.generation && time.Now().Before(p.idle.until) {
+		return max(time.Second, time.Until(p.idle.until))
+	}
 	by, err := prune.New(p.options)
 	var plan prune.Plan
 	var next time.Time
@@ -167,6 +179,11 @@ func (p *pruner) sweep(ctx context.Context) time.Duration {
 	case !plan.IsEmpty():
 		p.published(ctx)
 		p.record("removed", plan, "")
+	case stateErr == nil:
+		p.idle.generation, p.idle.until = before.Generation, time.Now().Add(giveUpAfter)
+		if !next.IsZero() && next.Before(p.idle.until) {
+			p.idle.until = next
+		}
 	}
 	if err != nil || next.IsZero() {
 		return sweepEvery

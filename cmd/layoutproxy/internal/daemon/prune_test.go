@@ -258,3 +258,35 @@ func TestDailyPrunes(t *testing.T) {
 		layouttest.Try(t, <-ended)
 	})
 }
+
+// If the grace period of an image has ended, but the image is needed again, a server does not scan its store every
+// minute.
+func TestSweepDoesNotScanUnchangedStore(t *testing.T) {
+	store := filepath.Join(t.TempDir(), "store")
+	importVersion(t, store, 0, false)
+	importVersion(t, store, 1, false)
+	index := filepath.Join(store, "app/index.json")
+	before := layouttest.ReadFile(t, index)
+	by, err := prune.New(prune.Options{Store: store, Now: func() time.Time { return time.Now().Add(-2 * time.Hour) }})
+	layouttest.Try(t, err)
+	plan, err := by.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}, Grace: time.Hour})
+	layouttest.Try(t, err)
+	if len(plan.Remove.Images) != 1 {
+		t.Fatalf("the prune removes %+v, want app:v1.0.0", plan.Remove.Images)
+	}
+	layouttest.WriteFile(t, index, before) // the image has its tag again
+	p := newTestPruner(t, store, "keep-newest: 1\n", "03:30")
+	if wait := p.sweep(t.Context()); wait > sweepEvery {
+		t.Errorf("the first sweep returns %s, want at most %s", wait, sweepEvery)
+	}
+	if wait := p.sweep(t.Context()); wait <= sweepEvery {
+		t.Errorf("a sweep of the unchanged store returns %s, want more than %s", wait, sweepEvery)
+	}
+	importVersion(t, store, 2, false)
+	if wait := p.sweep(t.Context()); wait > sweepEvery {
+		t.Errorf("a sweep of the changed store returns %s, want at most %s", wait, sweepEvery)
+	}
+	if all := p.status(); len(all) > 0 {
+		t.Errorf("the sweeps report %+v, want nothing removed and no failure", all)
+	}
+}
