@@ -13,6 +13,7 @@ func FuzzSame(f *testing.F) {
 	f.Add("linux", "arm64", "", "linux", "aarch64", "v8")
 	f.Add("linux", "arm", "7", "LINUX", "armhf", "")
 	f.Add("", "/", "//", "windows", "amd64", "\x00")
+	f.Add("linux", "amd64", "", "linux", "AMD64", "V9333333339")
 	f.Fuzz(func(t *testing.T, os1, arch1, variant1, os2, arch2, variant2 string) {
 		a := &specs.Platform{OS: os1, Architecture: arch1, Variant: variant1}
 		b := &specs.Platform{OS: os2, Architecture: arch2, Variant: variant2}

@@ -7,6 +7,9 @@
 package platform
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/containerd/platforms"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -24,7 +27,17 @@ func Same(a, b *specs.Platform) bool {
 // RunsOn reports whether containerd runs an image on a host. image and host are their platforms,
 // which may differ: for example, a host of arm/v7 also runs images for arm/v6.
 func RunsOn(image, host *specs.Platform) bool {
-	return isNamed(image) && isNamed(host) && platforms.Only(*host).Match(*image)
+	if !isNamed(image) || !isNamed(host) {
+		return false
+	}
+	if version, err := strconv.Atoi(strings.TrimPrefix(platforms.Normalize(*host).Variant, "v")); err == nil && version > maxVersion {
+		return Same(image, host)
+	}
+	return platforms.Only(*host).Match(*image)
 }
+
+// maxVersion is more than the number in any variant, such as 7 in v7. containerd's package lists all
+// lower versions of a host's variant, so a variant such as v9000000000 would take all memory.
+const maxVersion = 99
 
 func isNamed(p *specs.Platform) bool { return p != nil && p.OS != "" && p.Architecture != "" }
