@@ -61,7 +61,11 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 			}
 			key := wantedKey{w.Digest, w.tag}
 			if i, ok := seen[key]; ok {
-				want[i] = w // of the descriptors with this digest and tag, the last one wins
+				// Of the descriptors with this digest and tag, the last one wins. Only one that has lost its tag does
+				// not win against one that never had a tag.
+				if !w.isReplaced() || want[i].isReplaced() {
+					want[i] = w
+				}
 				continue
 			}
 			seen[key] = len(want)

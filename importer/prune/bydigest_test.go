@@ -26,6 +26,13 @@ func TestReplacedImageInBundleByDigestIsKept(t *testing.T) {
 		l.Write()
 		return tree.Dir()
 	}
+	twice := layouttest.New(t, t.TempDir())
+	l := twice.Layout("app")
+	old := l.Image(layouttest.Image{Name: "old"})
+	l.Add(old)
+	l.Tag(old, "stable")
+	l.Tag(l.Image(layouttest.Image{Name: "new"}), "stable")
+	l.Write()
 	for what, c := range map[string]struct {
 		bundles []string
 		removed int // number of images that the prune removes
@@ -33,6 +40,7 @@ func TestReplacedImageInBundleByDigestIsKept(t *testing.T) {
 		"not by its digest":           {[]string{bundle("old"), bundle("new")}, 1},
 		"by its digest, later":        {[]string{bundle("old"), bundle("new"), bundle("", "old")}, 0},
 		"by its digest, in the same":  {[]string{bundle("old"), bundle("new", "old")}, 0},
+		"by its digest, and replaced": {[]string{twice.Dir()}, 0},
 		"by its digest, but earlier":  {[]string{bundle("old", "older"), bundle("new")}, 1},
 		"twice, and then replaced":    {[]string{bundle("old"), bundle("new"), bundle("old"), bundle("new")}, 1},
 		"another image by its digest": {[]string{bundle("old"), bundle("new"), bundle("", "older")}, 1},
