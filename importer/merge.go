@@ -53,7 +53,7 @@ func (p *plan) addDescriptors(ctx context.Context, r repository, m *merging, tag
 	for _, w := range want {
 		switch {
 		case w.tag != "":
-		case !m.named[w.Digest]:
+		case !m.named[w.Digest], m.taken[w.Digest] && !w.isReplaced():
 			m.add(w)
 		case !w.isReplaced():
 			m.addAgain(w)
@@ -131,13 +131,16 @@ type merging struct {
 	union func(tag string) (digest.Digest, error)
 	// named contains each digest that is listed in an index of this repository in the store, except
 	// in archives that will be removed.
-	named   map[digest.Digest]bool
+	named map[digest.Digest]bool
+	// taken contains each digest that is listed only in archives, with tags that other manifests have taken. A
+	// prune may remove such a manifest, unless an index lists it without a tag.
+	taken   map[digest.Digest]bool
 	known   bool // whether the repository exists in the store
 	changed bool
 }
 
 func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
-	m := &merging{named: map[digest.Digest]bool{}, byTag: map[string][]int{}, foreign: map[int]bool{}, replaced: map[digest.Digest][]int{}, doc: map[string]json.RawMessage{
+	m := &merging{named: map[digest.Digest]bool{}, taken: map[digest.Digest]bool{}, byTag: map[string][]int{}, foreign: map[int]bool{}, replaced: map[digest.Digest][]int{}, doc: map[string]json.RawMessage{
 		"schemaVersion": json.RawMessage("2"),
 		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
 	}}
@@ -153,7 +156,11 @@ func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
 			if err != nil {
 				return nil, err
 			}
+			inArchive := p.session.store != nil && l.Volume() != p.session.options.Store
 			for _, e := range entries {
+				winner, err := m.union(e.Tag)
+				isTaken := inArchive && err == nil && winner != e.Digest
+				m.taken[e.Digest] = isTaken && (m.taken[e.Digest] || !m.named[e.Digest])
 				m.named[e.Digest] = true
 			}
 		}

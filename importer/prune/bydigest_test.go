@@ -61,3 +61,30 @@ func TestReplacedImageInBundleByDigestIsKept(t *testing.T) {
 		}
 	}
 }
+
+// The same holds for an image in an archive of the store. An import cannot change the index in this archive.
+func TestReplacedImageInArchiveOfStoreIsKept(t *testing.T) {
+	for _, listed := range []bool{false, true} { // whether the last bundle lists the image by its digest
+		store := filepath.Join(importertest.Scratch(t), "store")
+		importertest.Kept(t, store, importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "old.tar"), "app:stable=old"))
+		importertest.Imported(t, store, importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "new.tar"), "app:stable=new"))
+		if listed {
+			tree := layouttest.New(t, t.TempDir())
+			l := tree.Layout("app")
+			l.Add(l.Image(layouttest.Image{Name: "old", LayerSizes: []int64{700}})) // the image in old.tar
+			l.Write()
+			for n := range 2 {
+				if report := importertest.Imported(t, store, tree.Dir()); report.Changed != (n == 0) || report.Blobs.Written > 0 {
+					t.Errorf("import %d by digest reports %+v, want no blob written, and a change only by the first one", n+1, report)
+				}
+			}
+		}
+		p, err := prune.New(prune.Options{Store: store})
+		importertest.Must(t, err)
+		plan, err := p.Plan(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}})
+		importertest.Must(t, err)
+		if (len(plan.Remove.Images) == 0) != listed {
+			t.Errorf("listed by its digest: %t; the prune removes %+v, want the old image only if it is not listed", listed, plan.Remove.Images)
+		}
+	}
+}
