@@ -3,6 +3,7 @@ package prune
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -21,10 +22,21 @@ func (in *contents) keepLinked(o Outcome) (changed bool) {
 	if !ok || !slices.ContainsFunc(o.Decisions, func(x Decision) bool { return !x.Keep }) {
 		return false // a store in a bucket has no links
 	}
+	isLoose := func(r *Repository, d digest.Digest) bool {
+		switch {
+		case !r.isIn(0):
+			return false
+		case slices.Contains(r.Copies[d], 0):
+			return true
+		}
+		// Copies does not list a damaged file, which the prune would remove, too.
+		_, err := os.Lstat(filepath.Join(store.place(), filepath.FromSlash(path.Join(r.Path, names.BlobPath(d)))))
+		return err == nil
+	}
 	users := map[digest.Digest][]*Repository{} // repositories that keep a manifest or blob as a loose file
 	for _, r := range in.Repositories {
 		for d := range o.Content[r.Path] {
-			if slices.Contains(r.Copies[d], 0) {
+			if isLoose(r, d) {
 				users[d] = append(users[d], r)
 			}
 		}
@@ -45,7 +57,7 @@ func (in *contents) keepLinked(o Outcome) (changed bool) {
 	}
 	for _, r := range in.Repositories {
 		for _, d := range slices.Sorted(maps.Keys(in.sizes[r.Path])) {
-			if r.Unclear != "" || o.Content[r.Path][d] || !slices.Contains(r.Copies[d], 0) {
+			if r.Unclear != "" || o.Content[r.Path][d] || !isLoose(r, d) {
 				continue
 			}
 			for _, user := range users[d] {

@@ -1,6 +1,7 @@
 package prune_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -61,5 +62,30 @@ func TestFilesOfLinkedRepositoriesAreKept(t *testing.T) {
 			}
 			importertest.Same(t, "the store after the prune", importertest.MustContent(t, store), want)
 		})
+	}
+}
+
+// A prune removes a damaged file only if no other repository needs it: somebody may still repair the file.
+func TestDamagedFileOfLinkedRepositoryIsKept(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	app, lib := tree.Layout("app"), tree.Layout("lib")
+	shared := [][]byte{bytes.Repeat([]byte("shared"), 1000)}
+	app.Tag(app.Image(layouttest.Image{Name: "app", Layers: shared}), "v1.0.0")
+	app.Tag(app.Image(layouttest.Image{Name: "app"}), "v1.1.0")
+	lib.Tag(lib.Image(layouttest.Image{Name: "lib", Layers: shared}), "v0.1.0")
+	app.Write()
+	lib.Write()
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, tree.Dir())
+	layer, link := importertest.LargestFile(t, store, "/app/blobs/"), importertest.LargestFile(t, store, "/lib/blobs/")
+	importertest.Must(t, os.Remove(link))
+	importertest.Must(t, os.Symlink(filepath.Join("../../../app/blobs/sha256", filepath.Base(layer)), link))
+	importertest.Must(t, os.Truncate(layer, 7))
+	p, err := prune.New(prune.Options{Store: store})
+	importertest.Must(t, err)
+	plan, err := p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 1}})
+	importertest.Must(t, err)
+	if _, err := os.Lstat(layer); err != nil || len(plan.Remove.Images) > 0 {
+		t.Errorf("the prune removes %+v; then the file of the damaged layer: got error %v; want the file and the repository app kept", plan.Remove, err)
 	}
 }
