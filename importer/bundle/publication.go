@@ -227,7 +227,7 @@ func (p *Publisher) finish() error {
 	case errors.Is(err, volume.ErrLaterFormat):
 		return fmt.Errorf("%s: %w: run the interrupted pull again with the version of layoutproxy that began it", p.dir, err)
 	case volume.IsExhausted(err), volume.IsTransient(err):
-		return err
+		return fmt.Errorf("%s: %w", p.dir, err)
 	case err != nil:
 		return fmt.Errorf("%s: %w: remove the file %s, and run the interrupted pull again", p.dir, err, volume.PublicationFile)
 	}
