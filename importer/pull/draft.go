@@ -189,8 +189,15 @@ func (d *Draft) Each(ctx context.Context, n int, do func(ctx context.Context, i 
 	return group.Wait()
 }
 
+// eachLayout calls do with each layout, like Each. It skips optional layouts that are already incomplete: they are
+// left out, so a request for more of their content must not end the pull.
 func (d *Draft) eachLayout(ctx context.Context, do func(ctx context.Context, l *Layout) error) error {
-	return d.Each(ctx, len(d.order), func(ctx context.Context, i int) error { return do(ctx, d.order[i]) })
+	return d.Each(ctx, len(d.order), func(ctx context.Context, i int) error {
+		if d.isLeftOut(d.order[i]) {
+			return nil
+		}
+		return do(ctx, d.order[i])
+	})
 }
 
 // plan runs the planner and completes the layouts. It fails with ErrUsage, *IncompleteError or

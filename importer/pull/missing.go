@@ -173,6 +173,13 @@ func (d *Draft) AddMissing(repository, reference, reason string) {
 	d.missing = append(d.missing, newMissing(repository, reference, reason))
 }
 
+// isLeftOut reports whether a layout is optional and incomplete, so that the pull leaves it out.
+func (d *Draft) isLeftOut(l *Layout) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(l.problems) > 0
+}
+
 // emptyIncomplete removes all content from optional layouts that are incomplete.
 func (d *Draft) emptyIncomplete() {
 	for _, l := range d.order {

@@ -21,18 +21,21 @@ import (
 func TestUnreadablePackageVersions(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/packages"
-	for _, name := range []string{"good", "refused", "absent", "damaged", "blocked"} {
+	for _, name := range []string{"good", "refused", "absent", "damaged", "blocked", "unattested"} {
 		s.image(at, name, nil)
 		if name != "absent" {
 			s.channel(at+"/"+name+"/version", "stable", "v1.0.0", false)
 		}
 	}
 	s.channel(at+"/blocked/version", "v1.0.0", "v1.0.0", false)
+	s.channel(at+"/unattested/version", "alpha", "v1.1.0", false)
+	s.image(at+"/unattested/version", vex(s.tags[at+"/unattested/version:alpha"]), nil)
 	s.writeAll()
 	bad := s.tags[at+"/damaged/version:stable"]
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.Contains(q.URL.Path, "/refused/version/") }, http.StatusForbidden))
-	r.Inject(registrytest.Answer(pulltest.At(at+"/blocked/version/manifests/v1.0.0"), http.StatusForbidden)) // after the tag stable was read
+	r.Inject(registrytest.Answer(pulltest.At(at+"/blocked/version/manifests/v1.0.0"), http.StatusForbidden))     // after the tag stable was read
+	r.Inject(registrytest.Answer(pulltest.At(at+"/unattested/version/manifests/sha256-"), http.StatusForbidden)) // after the tag alpha was read
 	r.Inject(func(w http.ResponseWriter, q *http.Request, _ http.Handler) bool {
 		if strings.HasSuffix(q.URL.Path, "/damaged/version/manifests/stable") || strings.HasSuffix(q.URL.Path, bad.String()) {
 			w.Header().Set("Content-Type", specs.MediaTypeImageManifest)
@@ -50,7 +53,7 @@ func TestUnreadablePackageVersions(t *testing.T) {
 		t.Error(diff)
 	}
 	expectMissing(t, report, at+"/refused/version: cannot read the versions of the package", at+"/absent/version: cannot read the versions of the package", at+"/damaged/version",
-		at+"/blocked/version: cannot read the versions of the package")
+		at+"/blocked/version: cannot read the versions of the package", at+"/unattested/version: cannot read the versions of the package")
 }
 
 // If the source does not have a blob of a package's version, or has it damaged, a pull leaves out the versions
