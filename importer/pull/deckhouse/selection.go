@@ -86,6 +86,11 @@ func (s *Selection) Check(source client.Reference) error {
 	case len(s.IncludePackages) > 0 && s.NoPackages:
 		return pull.Usage("packages are included by name, but all packages are excluded: drop one of them")
 	}
+	for _, tag := range []string{s.DeckhouseTag, s.InstallerTag, s.DeckhouseCLITag} {
+		if c, err := release.ParseConstraint("=" + tag); tag != "" && (err != nil || c.Tag != tag) {
+			return pull.Usage("malformed tag %q", tag)
+		}
+	}
 	if s.SinceVersion != "" {
 		if _, err := semver.NewVersion(s.SinceVersion); err != nil {
 			return pull.Usage("invalid lowest version %q: %v", s.SinceVersion, err)
