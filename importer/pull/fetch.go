@@ -120,6 +120,7 @@ func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.De
 	}
 	r, err := open(ctx, repository, b.Digest, b.Size, have)
 	if err != nil {
+		f.meter.Add(-have) // the next attempt counts these bytes again
 		return err
 	}
 	defer r.Close()

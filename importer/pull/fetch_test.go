@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 type plainFile string
@@ -81,5 +85,37 @@ func TestHashingEndsWithContext(t *testing.T) {
 	cancel()
 	if _, err := f.fetchMissing(ctx, "repository", b, false); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+type sumMeter struct{ n int64 }
+
+func (m *sumMeter) Add(n int64) { m.n += n }
+
+// If the first repository does not have a blob, the part of an interrupted download counts only once.
+func TestPartCountsOnce(t *testing.T) {
+	data := bytes.Repeat([]byte("layer"), 1000)
+	b := closure.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		switch {
+		case strings.HasPrefix(q.URL.Path, "/v2/second/"):
+			http.ServeContent(w, q, "", time.Time{}, bytes.NewReader(data))
+		case q.URL.Path != "/v2/":
+			http.NotFound(w, q)
+		}
+	}))
+	t.Cleanup(server.Close)
+	c, err := client.New(client.Options{Registry: strings.TrimPrefix(server.URL, "http://"), PlainHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	f, meter := newFetcher(t), &sumMeter{}
+	f.registry, f.meter = c, meter
+	if err := os.WriteFile(f.work.part(b.Digest), data[:3000], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.fetch(t.Context(), b, []string{"first", "second"}); err != nil || meter.n != b.Size {
+		t.Errorf("fetch counted %d bytes, error %v; want %d bytes and no error", meter.n, err, b.Size)
 	}
 }
