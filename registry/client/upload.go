@@ -109,6 +109,8 @@ type uploading struct {
 	disputes int
 	// denied means that the registry refused to report the offset, or answered 500 to all requests for it.
 	denied bool
+	// unsure means that the registry answered 500 to all requests for the offset, and no new session has started since.
+	unsure bool
 	// doubted means that the registry answered 500 to all attempts to complete a session.
 	doubted bool
 
@@ -170,12 +172,15 @@ func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 		if refused {
 			x.c.mountsRefused.Add(1)
 		}
-		x.session, err = x.c.begin(ctx, x.blob.Repository, x.blob.Digest.String(), "", false)
+		// If the client is unsure, it sends only one request. If the registry itself fails, retries might last until it
+		// works again, and the client would then replace a session that can still be resumed.
+		x.session, err = x.c.begin(ctx, x.blob.Repository, x.blob.Digest.String(), "", x.unsure)
 	}
 	if err != nil {
 		x.session = nil
 		return false, err
 	}
+	x.unsure = false
 	if x.session == nil {
 		x.c.mountsRefused.Store(-1 << 30)
 		return true, nil
@@ -285,7 +290,7 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		case e.Op == opOffset && !x.denied:
 			// The registry may have lost the session's content. Starting a new upload shows whether the registry
 			// itself fails. The saved session is replaced when the new upload has started.
-			x.denied, x.session, x.failed = true, nil, failures{}
+			x.denied, x.unsure, x.session, x.failed = true, true, nil, failures{}
 			return nil
 		}
 		return err

@@ -349,6 +349,30 @@ func TestSessionsThatTheRegistryFailsToReport(t *testing.T) {
 	}
 }
 
+// If a registry answers 500 to all requests, and works again right after the retries of an upload, the upload fails. So
+// the next one resumes it, and need not send the blob again from its start.
+func TestSessionsOutliveFailureOfRegistry(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
+	b := big()
+	u := b.upload("x")
+	kept := &sessions{}
+	u.Sessions = kept
+	r.Inject(registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2))
+	if _, err := dial(t, r, func(o *client.Options) { o.Retries = -1 }).Upload(t.Context(), u); err == nil || kept.location == "" {
+		t.Fatalf("the first upload returned the error %v and saved the session %q, want an error and a session", err, kept.location)
+	}
+	const requests = 4 // three for the offset, and one for a new upload
+	uploads := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/uploads/") }
+	r.Inject(registrytest.AnswerCode(registrytest.First(requests, uploads), 500, "UNKNOWN"))
+	_, err := dial(t, r, func(o *client.Options) { o.Retries = 2 }).Upload(t.Context(), u)
+	wantCause(t, err, client.ErrServer)
+	last := dial(t, r)
+	upload(t, last, u, b)
+	if sent := float64(last.Stats().Sent) / float64(len(b.data)); sent > 0.6 {
+		t.Errorf("the last upload sent %.2f times the size of the blob, want at most 0.6: the registry still had the first half", sent)
+	}
+}
+
 // distribution also answers 500 to the PUT that completes such an upload (goharbor/harbor issue 22619: "s3aws: Path
 // not found: .../_uploads/.../data"). Then the same upload starts over. If the registry still has the content of
 // the session, it fails for another reason. Then the content is not sent again, and the session stays saved.
