@@ -58,7 +58,8 @@ func TestLayersOfUnknownSize(t *testing.T) {
 // If an image name has only a digest, doctor requests no tag. If it has both a tag and a digest,
 // doctor pulls by the digest.
 func TestImageByDigest(t *testing.T) {
-	s := listen(t, bundle(t))
+	h := bundle(t)
+	s := listen(t, h)
 	digest := strings.Fields(step(t, examine(t, doctor.Options{URL: s.URL, Image: "app:v1"}), "manifest").Detail)[0]
 	digest = strings.TrimSuffix(digest, ",")
 	r := examine(t, doctor.Options{URL: s.URL, Image: "app@" + digest})
@@ -71,6 +72,12 @@ func TestImageByDigest(t *testing.T) {
 	expect(t, r, "manifest", doctor.Failed, "404")
 	if !r.Content() {
 		t.Error("Content of the report = false, want true, because the manifest is missing")
+	}
+	s = listen(t, behind(h, on("GET", "/manifests/", damage)))
+	r = examine(t, doctor.Options{URL: s.URL, Image: "app@" + digest})
+	expect(t, r, "manifest", doctor.Failed, "checksum mismatch")
+	if detail := step(t, r, "manifest").Detail; strings.Contains(detail, "library/") {
+		t.Errorf("for a damaged manifest, the detail is %q, want nothing about library/app, because the registry has app", detail)
 	}
 }
 

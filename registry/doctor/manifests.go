@@ -83,10 +83,12 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 
 // tryNames calls request. If the registry refuses it for an image with a name of one segment, tryNames calls it again
 // with the name below library/: clients request an official image there. Some registries do not answer 404 if a
-// repository does not exist. If both names fail, tryNames restores the first one, and returns a step about both.
+// repository does not exist. If both names fail, tryNames restores the first one, and returns a step about both. If the
+// registry sends damaged content, it has the name, so tryNames does not try the other one.
 func (d *doctor) tryNames(ctx context.Context, request func() (step Step, bad bool)) (step Step, bad bool) {
 	step, bad = request()
-	if !bad || !d.image.isOfficial() || step.Advice == adviceNoAnswer {
+	damage := step.Content && !strings.Contains(step.Detail, missingMark)
+	if !bad || damage || !d.image.isOfficial() || step.Advice == adviceNoAnswer {
 		return step, bad
 	}
 	name, auth := d.image.repository, d.auth
