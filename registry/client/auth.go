@@ -165,7 +165,7 @@ func cutActions(scope string) (resource string, actions []string) {
 }
 
 // credential returns the registry's credential, which may be stored with or without the default
-// port. podman stores the one for Docker Hub under docker.io.
+// port.
 func (c *Client) credential(ctx context.Context, repository string) (Credential, error) {
 	if !c.options.Credential.Empty() {
 		return c.options.Credential, nil
@@ -176,9 +176,6 @@ func (c *Client) credential(ctx context.Context, repository string) (Credential,
 	names := []string{c.given, c.options.Registry}
 	if bare := hostname(c.options.Registry); bare == strings.Trim(c.options.Registry, "[]") {
 		names = append(names, c.options.Registry+defaultPort(c.options.PlainHTTP))
-	}
-	if c.options.Registry == "index.docker.io" {
-		names = append(names, podmanHub)
 	}
 	for i, host := range names {
 		if slices.Contains(names[:i], host) {

@@ -63,8 +63,12 @@ type known struct {
 	at         time.Time
 }
 
-// podmanHub is the name under which podman stores the login for Docker Hub.
-const podmanHub = "docker.io"
+const (
+	// dockerHub is the registry of Docker Hub in a [Reference].
+	dockerHub = "index.docker.io"
+	// podmanHub is the name under which podman stores the login for Docker Hub.
+	podmanHub = "docker.io"
+)
 
 // keepKnown is how long a credential is cached. Some helpers return credentials that expire.
 const keepKnown = 10 * time.Minute
@@ -140,7 +144,8 @@ func (k *Keychain) find(ctx context.Context, host, repository string) (Credentia
 }
 
 // lookUp searches one file. It looks first for the repository and its parent paths, as podman
-// stores them, and then for the host.
+// stores them, and then for the host. For Docker Hub, it then looks for podman's name in the same file,
+// because a login in an earlier file takes precedence under either name.
 func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	f, err := plainfile.Open(file)
 	if err != nil {
@@ -162,10 +167,14 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	// Drop the entries for paths: docker's package would use their logins for the whole host.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
 	// Credential helpers know only hosts, so the result applies to all repositories of a host.
-	return k.cached("\x00"+file+"\x00"+host, func() (Credential, error) {
+	found, err := k.cached("\x00"+file+"\x00"+host, func() (Credential, error) {
 		entry, err := doc.GetAuthConfig(host)
 		return credentialOf(entry, file), err
 	})
+	if err == nil && found.Empty() && host == dockerHub {
+		return k.lookUp(file, podmanHub, repository)
+	}
+	return found, err
 }
 
 // isPathKey reports whether a key of an auth file stands for a path in a registry. The key of a

@@ -217,6 +217,22 @@ func TestDockerHubLogin(t *testing.T) {
 	}
 }
 
+// The login in an earlier file takes precedence, whether podman or docker has stored it.
+func TestDockerHubLoginInEarlierFile(t *testing.T) {
+	for key, later := range map[string]string{"docker.io": "https://index.docker.io/v1/", "https://index.docker.io/v1/": "docker.io"} {
+		t.Run(key, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("REGISTRY_AUTH_FILE", authFile(t, key, "ann", "p", dir, "auth.json"))
+			t.Setenv("DOCKER_CONFIG", dir)
+			authFile(t, later, "bob", "p", dir, "config.json")
+			c, err := client.NewKeychain().Credential(t.Context(), "index.docker.io", "deckhouse/x")
+			if err != nil || c.Username != "ann" {
+				t.Errorf("the keychain found %v (error %v), want the login of ann from REGISTRY_AUTH_FILE", c, err)
+			}
+		})
+	}
+}
+
 func TestKeychainReadErrors(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(dir, "none.json"))
