@@ -102,7 +102,7 @@ func printJobs(w io.Writer, title string, jobs []drop.Status) {
 	}
 	fmt.Fprintf(w, "\n%s:\n", title)
 	for _, i := range jobs {
-		fmt.Fprintf(w, "  %s  %s", i.State, i.Name)
+		fmt.Fprintf(w, "  %s  %s", i.State, problem.OneLine(i.Name))
 		if i.Total > 0 {
 			fmt.Fprintf(w, "  %s of %s", console.Bytes(i.Bytes), console.Bytes(i.Total))
 		}
@@ -114,7 +114,7 @@ func printJobs(w io.Writer, title string, jobs []drop.Status) {
 			fmt.Fprintf(w, "  generation %d of the store", i.Generation)
 		}
 		if i.Detail != "" {
-			fmt.Fprintf(w, "  %s", i.Detail)
+			fmt.Fprintf(w, "  %s", problem.OneLine(i.Detail))
 		}
 		fmt.Fprintln(w)
 	}
@@ -132,7 +132,7 @@ func printPrunes(w io.Writer, prunes []daemon.PruneStatus) {
 				english.Plural(p.Blobs, "blob", ""), console.Bytes(p.Bytes), p.Generation)
 		}
 		if p.Detail != "" {
-			fmt.Fprintf(w, "  %s", p.Detail)
+			fmt.Fprintf(w, "  %s", problem.OneLine(p.Detail))
 		}
 		fmt.Fprintln(w)
 	}

@@ -6,7 +6,9 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/daemon"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
@@ -54,6 +56,18 @@ func TestStatusKeepsNamesOnOneLine(t *testing.T) {
 	var b bytes.Buffer
 	printProblems(&b, []layoutstore.Problem{{Kind: layoutstore.IllegalName, Path: "/in/a\nb", Repository: "app", Tags: []string{"v1\nNo problems."}, Reason: "not a legal tag"}})
 	const want = "\nProblems:\n  illegal-name: \"/in/a\\nb\": not a legal tag\n    affects \"app:v1\\nNo problems.\"\n"
+	if got := b.String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Nor can the name of a dropped bundle, or a name in the detail of an import, a push or a prune.
+func TestStatusKeepsJobsOnOneLine(t *testing.T) {
+	var b bytes.Buffer
+	printJobs(&b, "Imports", []drop.Status{{Name: "a\nb.tar", State: "published", Detail: "1 file stays: c\nNo problems."}})
+	printPrunes(&b, []daemon.PruneStatus{{State: "failed", Detail: "d\nNo problems."}})
+	const want = "\nImports:\n  published  \"a\\nb.tar\"  \"1 file stays: c\\nNo problems.\"\n" +
+		"\nPrunes:\n  failed  0001-01-01 00:00 UTC  \"d\\nNo problems.\"\n"
 	if got := b.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
