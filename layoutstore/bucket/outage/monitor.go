@@ -41,6 +41,8 @@ type Monitor struct {
 
 // place is the state of a place in a bucket. The zero value is a place that can be read.
 type place struct {
+	// reader sends the probes. It is the reader to which the store has responded last or, before that, the first
+	// one: a later reader may have settings with which it never gets a response.
 	reader bucket.Reader
 	// listing is the error from the last call of List, or nil if it succeeded.
 	listing error

@@ -379,3 +379,25 @@ func TestForgetUnusedPlaces(t *testing.T) {
 	w.store.Fail(nil)
 	layouttest.Eventually(t, "recovery of the place that is used again", func() bool { return w.monitor.Err() == nil })
 }
+
+// If a second reader of a place never gets a response, for example because its client could not be created,
+// the probes still use the reader that works.
+func TestProbesUseReaderThatWorks(t *testing.T) {
+	w := watch(t)
+	if _, err := w.get(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	broken := w.monitor.Reader(refused{w.store.Open(t, "at")})
+	if err := broken.List(t.Context(), "", nil); !errors.Is(err, bucket.ErrUnreachable) {
+		t.Fatalf("List with the broken reader: got the error %v, want ErrUnreachable", err)
+	}
+	drain(w.tokens)
+	layouttest.Eventually(t, "recovery, because a probe succeeds", func() bool { return w.monitor.Err() == nil })
+}
+
+// refused is a reader whose lists all fail.
+type refused struct{ bucket.Reader }
+
+func (refused) List(context.Context, string, func(bucket.Object) error) error {
+	return bucket.ErrUnreachable
+}

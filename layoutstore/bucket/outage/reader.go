@@ -16,9 +16,7 @@ func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
 	name := r.Place()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p := m.places[name]; p != nil && !p.unused {
-		p.reader = r
-	} else {
+	if p := m.places[name]; p == nil || p.unused {
 		m.places[name] = &place{reader: r}
 	}
 	w := &watched{m, name, r}
@@ -86,7 +84,7 @@ func (w *watched) list(ctx context.Context, prefix string, each func(bucket.Obje
 	if own != nil {
 		noted = nil
 	}
-	w.monitor.note(ctx, w.name, begun, noted, func(p *place, failure error) { p.listing = failure })
+	w.monitor.note(ctx, w, begun, noted, func(p *place, failure error) { p.listing = failure })
 	return err
 }
 
@@ -115,7 +113,7 @@ func (w *watched) Stat(ctx context.Context, key string) (bucket.Object, error) {
 }
 
 func (w *watched) noteObject(ctx context.Context, begun time.Time, key string, err error) {
-	w.monitor.note(ctx, w.name, begun, err, func(p *place, failure error) { p.reading, p.key = failure, key })
+	w.monitor.note(ctx, w, begun, err, func(p *place, failure error) { p.reading, p.key = failure, key })
 }
 
 // silence returns the error of a place whose store does not respond at all. For other places, it returns nil.
@@ -127,9 +125,10 @@ func (m *Monitor) silence(name string) error {
 	return p.failure()
 }
 
-// note records the result of a request. It calls set with the error if the store failed, and with
+// note records the result of a request of w. It calls set with the error if the store failed, and with
 // nil otherwise.
-func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err error, set func(*place, error)) {
+func (m *Monitor) note(ctx context.Context, w *watched, begun time.Time, err error, set func(*place, error)) {
+	name := w.name
 	answered := !errors.Is(err, bucket.ErrUnreachable)
 	if err != nil && ctx.Err() != nil {
 		if m.options.Now().Sub(begun) < late {
@@ -141,6 +140,7 @@ func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err er
 	p := m.places[name]
 	before := p.failure()
 	if answered {
+		p.reader = w.reader
 		set(p, nil)
 		if p.silent { // the store responds again: forget failures that were caused by missing responses
 			p.silent = false
