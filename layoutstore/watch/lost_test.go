@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,4 +47,45 @@ func TestWatchAgainAfterLostEvents(t *testing.T) {
 	}
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
 	wait("a file in the directory")
+}
+
+// If a watched directory is renamed and removed before fsnotify handles the rename, fsnotify sends an error, and
+// holds a lock until the error is received. Watch, which a scan calls, and the end of Run need this lock. So
+// errors must be received during a scan.
+func TestErrorsDoNotWaitForScan(t *testing.T) {
+	scans, end := make(chan struct{}, 10), make(chan struct{})
+	endScan := sync.OnceFunc(func() { close(end) })
+	w := New(Options{Changed: func(context.Context) {
+		scans <- struct{}{}
+		<-end
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	defer func() {
+		cancel()
+		endScan()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	wait := func(what string) {
+		t.Helper()
+		select {
+		case <-scans:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("got no scan %s, want one", what)
+		}
+	}
+	w.Again(0)
+	wait("that was requested")
+	for range 2 {
+		select {
+		case w.fs.Errors <- fsnotify.ErrEventOverflow:
+		case <-time.After(30 * time.Second):
+			t.Fatal("an error of the event queue was not received during a scan, want it to be")
+		}
+	}
+	endScan()
+	wait("after the errors")
 }

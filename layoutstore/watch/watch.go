@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -43,6 +44,11 @@ type Watcher struct {
 	options Options
 	again   chan time.Time // has capacity 1, and contains the time at which the earliest requested signal is due
 
+	// lost is whether events were lost since the last call of Watch. The ends of watches may be among them.
+	lost atomic.Bool
+	// losses has capacity 1. A value means that events were lost, so a scan is needed.
+	losses chan struct{}
+
 	// changing is locked while directories are added, which may hang if their disk hangs. mu is not
 	// locked while they are added, so that no other method waits for the disk.
 	changing sync.Mutex
@@ -59,16 +65,14 @@ type Watcher struct {
 	wanted map[string]bool
 	// ended contains the directories that were removed or renamed since the last call of Watch. The system
 	// then ends their watches, even if the same directory is back at its path.
-	ended map[string]bool
-	// lost is whether events were lost since the last call of Watch. The ends of watches may be among them.
-	lost    bool
+	ended   map[string]bool
 	failure error
 }
 
 // New returns a watcher. If the system refuses to watch, the watcher only gives a signal at each
 // tick, and [Watcher.Failure] returns the reason.
 func New(options Options) *Watcher {
-	w := &Watcher{options: options, again: make(chan time.Time, 1), watched: map[string]fs.FileInfo{}, ended: map[string]bool{}}
+	w := &Watcher{options: options, again: make(chan time.Time, 1), losses: make(chan struct{}, 1), watched: map[string]fs.FileInfo{}, ended: map[string]bool{}}
 	w.open()
 	return w
 }
@@ -77,6 +81,21 @@ func New(options Options) *Watcher {
 func (w *Watcher) open() {
 	if w.fs, w.failure = fsnotify.NewWatcher(); w.failure != nil {
 		w.fs, w.failure = nil, fmt.Errorf("watching the file system: %w", w.failure)
+		return
+	}
+	go w.noteLosses(w.fs.Errors)
+}
+
+// noteLosses records that events may have been lost, for each error of an event queue, until the queue is
+// closed. It never waits: fsnotify may hold a lock until an error is received, and Watch and close, which
+// may keep Run from receiving, need this lock.
+func (w *Watcher) noteLosses(failures <-chan error) {
+	for range failures {
+		w.lost.Store(true)
+		select {
+		case w.losses <- struct{}{}:
+		default: // Run has not yet received the last one
+		}
 	}
 }
 
@@ -104,8 +123,8 @@ func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 	}
 	w.mu.Lock()
 	w.all, w.names, w.wanted = all, names, want
-	ended, lost := w.ended, w.lost
-	w.ended, w.lost = map[string]bool{}, false
+	ended, lost := w.ended, w.lost.Swap(false)
+	w.ended = map[string]bool{}
 	w.mu.Unlock()
 	for d := range w.watched {
 		if !want[d] || ended[d] || w.isReplaced(d) {
@@ -233,21 +252,14 @@ func (w *Watcher) counts(e fsnotify.Event) bool {
 	return w.names[name] || w.all[name] || w.all[filepath.Dir(name)]
 }
 
-// noteLoss records that events may have been lost.
-func (w *Watcher) noteLoss() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.lost = true
-}
-
-// queue returns the channels of the event queue. Both are nil if there is no queue.
-func (w *Watcher) queue() (events chan fsnotify.Event, failures chan error) {
+// events returns the channel of the event queue. It is nil if there is no queue.
+func (w *Watcher) events() <-chan fsnotify.Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.fs == nil {
-		return nil, nil
+		return nil
 	}
-	return w.fs.Events, w.fs.Errors
+	return w.fs.Events
 }
 
 // Run gives signals until the context ends. Then it stops watching, and returns nil.
@@ -273,16 +285,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 		due = time.After(min(quiet, latest-now.Sub(first)))
 	}
 	for {
-		events, failures := w.queue()
 		select {
 		case <-ctx.Done():
 			return nil
-		case e := <-events:
+		case e := <-w.events():
 			if w.counts(e) {
 				soon()
 			}
-		case <-failures: // events may have been lost, so a scan is needed
-			w.noteLoss()
+		case <-w.losses:
 			soon()
 		case next := <-w.again:
 			asked = sooner(asked, next)
