@@ -168,8 +168,9 @@ func (r *Repository) unclaimed(ctx context.Context, d digest.Digest, where exten
 }
 
 // Stamp returns a text that identifies the state of the files that contain d in the layout. It
-// depends on sizes, modification times and inodes, but not on links, modes and owners. Errors come
-// from [Layout.Locate] and from opening the files.
+// depends on sizes, modification times and inodes, or on the ETags of objects, but not on links, modes
+// and owners. Errors come from [Layout.Locate], from opening the files and from the bucket: Stamp asks
+// for the state of a blob in a store in a bucket.
 func (l Layout) Stamp(ctx context.Context, d digest.Digest) (string, error) {
 	where, err := l.Locate(ctx, d)
 	if err != nil {
