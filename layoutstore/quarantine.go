@@ -181,7 +181,7 @@ func (l Layout) Stamp(ctx context.Context, d digest.Digest) (string, error) {
 }
 
 // checkCopy reports whether the copy of d in a layout is refused, and why. If the file has changed,
-// it lifts the quarantine. The error is the cause of ctx.
+// it lifts the quarantine. The error is the cause of ctx, or bucket.ErrUnreachable.
 func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.Digest, where extent.List) (reason string, refused bool, err error) {
 	if q.count.Load() == 0 {
 		return "", false, nil
@@ -201,6 +201,8 @@ func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.D
 		return "", false, context.Cause(ctx)
 	case err != nil && len(have) > 0:
 		return have.any(), true, nil
+	case errors.Is(err, bucket.ErrUnreachable):
+		return "", false, err // the copy cannot be read now, either
 	case err != nil:
 		return "a quarantine record that cannot be read may be about it, and its file cannot be examined: " + err.Error(), true, nil
 	}

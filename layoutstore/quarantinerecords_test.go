@@ -2,6 +2,7 @@ package layoutstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
@@ -272,6 +275,26 @@ func TestUnreadableCopyStaysQuarantined(t *testing.T) {
 	q.removeOutdated(at, d, reasons{"1": "rotten"})
 	if reason, ok := q.reason(at, d); ok {
 		t.Errorf("removeOutdated with the same reasons: the copy still has the reason %q, want none", reason)
+	}
+}
+
+// While a bucket is unreachable, a blob of a store in it counts as unreachable, not as damaged, although a record
+// that cannot be read may be about it. A quarantined blob is still refused.
+func TestUnreachableCopyIsNotRefused(t *testing.T) {
+	s := buckettest.Start(t)
+	s.Unreachable()
+	d := digest.FromString("x")
+	where := volume.StoredExtent(s.Open(t, "store"), bucket.Object{Key: "blob", Size: 1}, nil)
+	p := &indexedLayout{vol: unreadVolume{}, path: "app"}
+	q := newQuarantine("")
+	q.unread = map[string]error{"x": errRecordDamaged}
+	q.count.Add(1)
+	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); refused || !errors.Is(err, bucket.ErrUnreachable) {
+		t.Errorf("checkCopy with an unreadable record: got reason %q, refused %v, error %v; want no refusal, and ErrUnreachable", reason, refused, err)
+	}
+	q.add(record{q.absolute(p.where()), d, "1", "rotten"})
+	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || reason != "rotten" || err != nil {
+		t.Errorf("checkCopy of a quarantined copy: got reason %q, refused %v, error %v; want the reason rotten, true and none", reason, refused, err)
 	}
 }
 
