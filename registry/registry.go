@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,7 +132,19 @@ func (r *registry) callWithRescan(w http.ResponseWriter, req *http.Request, h ha
 		return s, fmt.Errorf("%w: %w: %w", errNotRescanned, refreshErr, err)
 	}
 	s = r.source.Snapshot()
-	return s, h(w, req, s)
+	err = h(w, req, s)
+	if errors.Is(err, layoutstore.ErrStale) && hasFailingBucket(s) {
+		err = fmt.Errorf("%w: %w", errNotRescanned, err)
+	}
+	return s, err
+}
+
+// hasFailingBucket reports whether the last scan could not read a bucket. Such a scan does not fail, but
+// keeps the last state of the bucket.
+func hasFailingBucket(s *layoutstore.Snapshot) bool {
+	return slices.ContainsFunc(s.Sources(), func(source layoutstore.SourceStatus) bool {
+		return source.State == "failing" && bucket.IsPlace(source.Path)
+	})
 }
 
 // reachableWait is how long a request waits for an unreachable bucket. Clients wait longer than

@@ -130,3 +130,25 @@ func TestRequestsContinueWhenBucketIsBack(t *testing.T) {
 		t.Errorf("the status is %d after %d waits, want 200 after 3: %q", resp.status, waits.Load(), resp.body)
 	}
 }
+
+// If the object of a blob is gone, but the bucket cannot be listed, nobody knows whether the bucket now has the
+// blob in another object. So the request gets 429, not 404.
+func TestMissingObjectOfBucketThatCannotBeListed(t *testing.T) {
+	t.Parallel()
+	s, store, _, layer := inBucket(t, nil)
+	path := "/v2/app/blobs/" + layer.String()
+	store.Remove(t, "app/blobs/sha256/"+layer.Encoded())
+	store.Fail(func(r buckettest.Request) (f buckettest.Fault) {
+		if r.Operation == buckettest.List {
+			f = buckettest.Unavailable()
+		}
+		return f
+	})
+	if resp := s.get(path); resp.status != http.StatusTooManyRequests || resp.header.Get("Retry-After") == "" {
+		t.Errorf("while the bucket cannot be listed: got status %d and Retry-After %q, want 429 and a Retry-After header", resp.status, resp.header.Get("Retry-After"))
+	}
+	store.Fail(nil)
+	if resp := s.get(path); resp.status != http.StatusNotFound {
+		t.Errorf("after the bucket was listed: got status %d, want 404", resp.status)
+	}
+}
