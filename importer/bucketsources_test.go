@@ -33,15 +33,21 @@ func writeInto(t *testing.T, s *buckettest.Server, dir, prefix string) {
 	}))
 }
 
-// A signed bundle can be imported from a directory or a bucket, into a store in a directory or in a
-// bucket. With the public key, each store then serves the bundle.
-func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
+func newSigningKey(t *testing.T) *inventory.SigningKey {
+	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
 	layouttest.Try(t, err)
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	layouttest.Try(t, err)
 	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	layouttest.Try(t, err)
+	return key
+}
+
+// A signed bundle can be imported from a directory or a bucket, into a store in a directory or in a
+// bucket. With the public key, each store then serves the bundle.
+func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
+	key := newSigningKey(t)
 
 	s := buckettest.Start(t)
 	tree := signed(t, "app", "image", key)
@@ -71,12 +77,7 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 
 // A server with a key rescans a store in a bucket while a blob is missing. This alone changes nothing.
 func TestRescanOfSignedStoreWithMissingBlob(t *testing.T) {
-	_, private, err := ed25519.GenerateKey(nil)
-	layouttest.Try(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	layouttest.Try(t, err)
-	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	layouttest.Try(t, err)
+	key := newSigningKey(t)
 	s := buckettest.Start(t)
 	i, err := importer.New(importer.Options{Store: inBucket, Buckets: s.Buckets(t), VerifyKey: key.Public()})
 	layouttest.Try(t, err)
@@ -92,14 +93,9 @@ func TestRescanOfSignedStoreWithMissingBlob(t *testing.T) {
 
 // A server with a key reports the unsigned content of a store in a bucket, also after further rescans.
 func TestUnsignedContentOfStoreStaysReported(t *testing.T) {
-	_, private, err := ed25519.GenerateKey(nil)
-	layouttest.Try(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	layouttest.Try(t, err)
-	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	layouttest.Try(t, err)
+	key := newSigningKey(t)
 	s := buckettest.Start(t)
-	_, err = importInto(t, s, signed(t, "app", "image", nil))
+	_, err := importInto(t, s, signed(t, "app", "image", nil))
 	layouttest.Try(t, err)
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: s.Readers(t), VerifyKey: key.Public()})
 	layouttest.Try(t, err)

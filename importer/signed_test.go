@@ -1,9 +1,6 @@
 package importer_test
 
 import (
-	"crypto/ed25519"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -49,17 +46,7 @@ func signed(t *testing.T, path, name string, key *inventory.SigningKey) string {
 func TestStoreOfSignedBundles(t *testing.T) {
 	var keys [2]*inventory.SigningKey
 	for n := range keys {
-		_, private, err := ed25519.GenerateKey(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		der, err := x509.MarshalPKCS8PrivateKey(private)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if keys[n], err = inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
-			t.Fatal(err)
-		}
+		keys[n] = newSigningKey(t)
 	}
 	store := filepath.Join(t.TempDir(), "store")
 	run := func(bundle string, key *inventory.VerifyKey) error {

@@ -118,9 +118,9 @@ func TestChecksumsInABucket(t *testing.T) {
 	}
 }
 
-// A file in a bucket is reported if its content differs from the inventory, even if its size does not.
-func TestListedFilesInABucket(t *testing.T) {
-	dir, _ := bundle(t)
+// addNotes adds docs/notes.txt and an inventory to a bundle in a directory.
+func addNotes(t *testing.T, dir string) {
+	t.Helper()
 	layouttest.WriteFile(t, filepath.Join(dir, "docs", "notes.txt"), "notes")
 	var b inventory.Builder
 	_, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b)
@@ -132,6 +132,12 @@ func TestListedFilesInABucket(t *testing.T) {
 	data, _, err := newKey(t).EncodeSigned(listed)
 	layouttest.Try(t, err)
 	layouttest.WriteFile(t, filepath.Join(dir, inventory.Name), string(data))
+}
+
+// A file in a bucket is reported if its content differs from the inventory, even if its size does not.
+func TestListedFilesInABucket(t *testing.T) {
+	dir, _ := bundle(t)
+	addNotes(t, dir)
 	s := buckettest.Start(t)
 	upload(t, s, dir)
 	if r := runInBucket(t, s, place); !r.Whole || len(r.Checksums) < 4 {
@@ -150,17 +156,7 @@ func TestListedFilesInABucket(t *testing.T) {
 // Files that are in the inventory, but not in the bucket, are reported just as in a directory, with their places.
 func TestMissingListedFilesInABucket(t *testing.T) {
 	dir, chunks := bundle(t)
-	layouttest.WriteFile(t, filepath.Join(dir, "docs", "notes.txt"), "notes")
-	var b inventory.Builder
-	_, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b)
-	layouttest.Try(t, err)
-	listed, err := b.Build("test")
-	layouttest.Try(t, err)
-	listed.Files = append(listed.Files, inventory.File{Name: "docs/notes.txt", Size: 5, SHA256: sha2([]byte("notes"))})
-	slices.SortFunc(listed.Files, func(a, b inventory.File) int { return strings.Compare(a.Name, b.Name) })
-	data, _, err := newKey(t).EncodeSigned(listed)
-	layouttest.Try(t, err)
-	layouttest.WriteFile(t, filepath.Join(dir, inventory.Name), string(data))
+	addNotes(t, dir)
 	for _, file := range []string{chunks[1], filepath.Join(dir, "module-x.tar"), filepath.Join(dir, "docs", "notes.txt")} {
 		layouttest.Try(t, os.Remove(file))
 	}

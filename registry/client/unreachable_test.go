@@ -167,14 +167,7 @@ func TestFirstContactIsNotAwaited(t *testing.T) {
 func TestCraneRegistryCannotResume(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))})
 	b := big()
-	r.Inject(registrytest.Reset(registrytest.First(2, registrytest.On("PATCH uploads")), streamFrom/2))
-	u := b.upload("x")
-	kept := &sessions{}
-	u.Sessions = kept
-	first := dial(t, r, func(o *client.Options) { o.Retries = -1 })
-	if _, err := first.Upload(t.Context(), u); err == nil || kept.location == "" {
-		t.Fatalf("the first upload returned the error %v and saved the session %q, want an error and a session", err, kept.location)
-	}
+	u, kept := interruptUpload(t, r, b, 2)
 	upload(t, dial(t, r), u, b)
 	if kept.location != "" {
 		t.Errorf("the session %s is still saved, want none", kept.location)

@@ -316,19 +316,26 @@ func TestUnusableSavedSessionsAreReplaced(t *testing.T) {
 	}
 }
 
+// interruptUpload cuts the connections of the first n PATCH requests. It uploads a blob until the first cut, and
+// returns the upload and its saved session.
+func interruptUpload(t *testing.T, r *registrytest.Registry, b blob, n int) (client.Upload, *sessions) {
+	t.Helper()
+	u, kept := b.upload("x"), &sessions{}
+	u.Sessions = kept
+	r.Inject(registrytest.Reset(registrytest.First(n, registrytest.On("PATCH uploads")), streamFrom/2))
+	if _, err := dial(t, r, func(o *client.Options) { o.Retries = -1 }).Upload(t.Context(), u); err == nil || kept.location == "" {
+		t.Fatalf("the first upload returned the error %v and saved the session %q, want an error and a session", err, kept.location)
+	}
+	return u, kept
+}
+
 // distribution answers 500 to each request for an upload whose content is gone from its storage
 // (v3.1.2, registry/handlers/blobupload.go, GetUploadStatus; goharbor/harbor issue 22619). Such a saved
 // session must not make every later push fail. If the registry itself fails, the session stays saved.
 func TestSessionsThatTheRegistryFailsToReport(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
 	b := big()
-	u := b.upload("x")
-	kept := &sessions{}
-	u.Sessions = kept
-	r.Inject(registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2))
-	if _, err := dial(t, r, func(o *client.Options) { o.Retries = -1 }).Upload(t.Context(), u); err == nil || kept.location == "" {
-		t.Fatalf("the first upload returned the error %v and saved the session %q, want an error and a session", err, kept.location)
-	}
+	u, kept := interruptUpload(t, r, b, 1)
 	retry := func(o *client.Options) { o.Retries = 2 }
 	saved := kept.location
 	r.Inject(registrytest.AnswerCode(func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/uploads/") }, 500, "UNKNOWN"))
@@ -354,13 +361,7 @@ func TestSessionsThatTheRegistryFailsToReport(t *testing.T) {
 func TestSessionsOutliveFailureOfRegistry(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
 	b := big()
-	u := b.upload("x")
-	kept := &sessions{}
-	u.Sessions = kept
-	r.Inject(registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2))
-	if _, err := dial(t, r, func(o *client.Options) { o.Retries = -1 }).Upload(t.Context(), u); err == nil || kept.location == "" {
-		t.Fatalf("the first upload returned the error %v and saved the session %q, want an error and a session", err, kept.location)
-	}
+	u, _ := interruptUpload(t, r, b, 1)
 	const requests = 4 // three for the offset, and one for a new upload
 	uploads := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/uploads/") }
 	r.Inject(registrytest.AnswerCode(registrytest.First(requests, uploads), 500, "UNKNOWN"))
