@@ -42,7 +42,7 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 		if err != nil {
 			return nil, err
 		}
-		several := layoutstore.HasTagsOfSeveral(r.path, entries)
+		several := layoutstore.HasTagsOfSeveralRepositories(r.path, entries)
 		for _, e := range entries {
 			w := wanted{e.Descriptor, e.Tag, e.Raw}
 			winner, err := repo.TagDigest(w.tag)

@@ -201,7 +201,7 @@ func (m *merging) parse(data []byte, at string) error {
 	for i, r := range raw {
 		m.entries[i].raw = r
 	}
-	several := layoutstore.HasTagsOfSeveral(at, entries)
+	several := layoutstore.HasTagsOfSeveralRepositories(at, entries)
 	for _, e := range entries {
 		m.entries[e.Number] = wanted{e.Descriptor, e.Tag, e.Raw}
 		if several && e.Repository != "" {

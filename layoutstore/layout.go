@@ -110,10 +110,10 @@ func (l Layout) Index(ctx context.Context) ([]IndexEntry, error) {
 	return l.indexed.signedEntries(entries), nil
 }
 
-// HasTagsOfSeveral reports whether the tags in the index of the layout at path belong to several
+// HasTagsOfSeveralRepositories reports whether the tags in the index of the layout at path belong to several
 // repositories. This is possible only in a root layout. Only the tags of one of these repositories
 // count, and which one may depend on the root under which the layout is served.
-func HasTagsOfSeveral(path string, entries []IndexEntry) bool {
+func HasTagsOfSeveralRepositories(path string, entries []IndexEntry) bool {
 	first := ""
 	for _, e := range entries {
 		if path != "." || e.Tag == "" || e.Repository == "" {

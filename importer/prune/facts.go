@@ -30,8 +30,8 @@ type Repository struct {
 	Path      string
 	Images    []Image // by digest
 	Manifests map[digest.Digest]Manifest
-	// Copies lists for each manifest or blob which volumes have a copy with the right size. Each number
-	// is a position in Facts.Volumes.
+	// Copies lists for each manifest or blob which volumes have a copy with the right size. It omits copies
+	// whose content was found damaged. Each number is a position in Facts.Volumes.
 	Copies map[digest.Digest][]int
 	Layers []Layer // if several layers have the same tag, the last of these layers wins
 

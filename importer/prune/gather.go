@@ -296,7 +296,7 @@ func (in *contents) addImages(ctx context.Context, repo *layoutstore.Repository,
 			return err
 		}
 		layer, due := Layer{Volume: n}, in.retired[n]
-		several = several || due == nil && layoutstore.HasTagsOfSeveral(r.Path, entries)
+		several = several || due == nil && layoutstore.HasTagsOfSeveralRepositories(r.Path, entries)
 		for _, e := range entries {
 			x := found[e.Digest]
 			if x == nil {

@@ -23,9 +23,9 @@ func (s *State) MarkInterrupted(to client.Reference) { s.destination(to).Save(be
 // destination returns the marker for everything at a destination.
 func (s *State) destination(to client.Reference) *stateFile { return s.file("push", to.String()) }
 
-// marked returns the lines with which a marker names the repositories and manifests of a plan. A marker
+// markerLines returns the lines with which a marker names the repositories and manifests of a plan. A marker
 // needs them because a push of other content to the same registry proves nothing about this content.
-func (p *Plan) marked() map[string]bool {
+func (p *Plan) markerLines() map[string]bool {
 	lines := map[string]bool{}
 	add := func(name ...string) {
 		sum := sha256.Sum256([]byte(p.Destination.Registry + "\n" + strings.Join(name, "\n")))

@@ -118,7 +118,7 @@ func (p *pusher) push(ctx context.Context) error {
 	}
 	// A marker is stored while a push of some of this content is incomplete. In that state, a repository
 	// may have blobs but no tags, so a missing list of tags does not mean that it is empty.
-	content := p.Plan.marked()
+	content := p.Plan.markerLines()
 	markers := p.State.findMarkers(p.Plan.Destination, content)
 	interrupted := len(markers) > 0
 	if err := p.findExisting(ctx, interrupted); err != nil {

@@ -191,9 +191,9 @@ func (s *session) cancel(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-// ProbeUpload tests whether the registry accepts chunked uploads, whatever earlier uploads showed. It starts an upload, sends two
-// bytes and cancels it, so that nothing remains. If refused is not nil, it gives the reason why
-// uploads to this registry cannot be resumed. err is an *Error if the upload cannot be started,
+// ProbeUpload tests whether the registry accepts chunked uploads, even if an earlier upload has shown that
+// it does not. It starts an upload, sends two bytes and cancels it, so that nothing remains. If refused is
+// not nil, it gives the reason why uploads to this registry cannot be resumed. err is an *Error if the upload cannot be started,
 // or the context's error.
 func (c *Client) ProbeUpload(ctx context.Context, repository string) (refused, err error) {
 	s, err := c.begin(ctx, repository, "", "", false)

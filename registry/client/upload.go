@@ -109,10 +109,10 @@ type uploading struct {
 	disputes int
 	// denied means that the registry refused to report the offset, or answered 500 to all requests for it.
 	denied bool
-	// unsure means that the registry answered 500 to all requests for the offset, and no new session has started since.
-	unsure bool
-	// doubted means that the registry answered 500 to all attempts to complete a session.
-	doubted bool
+	// offsetFailed means that the registry answered 500 to all requests for the offset, and no new session has started since.
+	offsetFailed bool
+	// commitFailed means that the registry answered 500 to all attempts to complete a session.
+	commitFailed bool
 
 	// elsewhere means that the session was saved by an earlier process and is on another host.
 	elsewhere bool
@@ -172,15 +172,16 @@ func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 		if refused {
 			x.c.mountsRefused.Add(1)
 		}
-		// If the client is unsure, it sends only one request. If the registry itself fails, retries might last until it
-		// works again, and the client would then replace a session that can still be resumed.
-		x.session, err = x.c.begin(ctx, x.blob.Repository, x.blob.Digest.String(), "", x.unsure)
+		// If the registry has not reported the offset, the client sends only one request. If the registry itself
+		// fails, retries might last until it works again, and the client would then replace a session that can still
+		// be resumed.
+		x.session, err = x.c.begin(ctx, x.blob.Repository, x.blob.Digest.String(), "", x.offsetFailed)
 	}
 	if err != nil {
 		x.session = nil
 		return false, err
 	}
-	x.unsure = false
+	x.offsetFailed = false
 	if x.session == nil {
 		x.c.mountsRefused.Store(-1 << 30)
 		return true, nil
@@ -283,14 +284,14 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 	if err := x.c.pause(ctx, &x.failed, e, false); err != nil {
 		switch {
 		case e.Status != http.StatusInternalServerError || ctx.Err() != nil:
-		case e.Op == opCommit && !x.doubted && x.c.options.Retries > 0:
+		case e.Op == opCommit && !x.commitFailed && x.c.options.Retries > 0:
 			// The registry may have lost the session's content. The request for the offset then fails, too.
-			x.doubted, x.ask = true, true
+			x.commitFailed, x.ask = true, true
 			return nil
 		case e.Op == opOffset && !x.denied:
 			// The registry may have lost the session's content. Starting a new upload shows whether the registry
 			// itself fails. The saved session is replaced when the new upload has started.
-			x.denied, x.unsure, x.session, x.failed = true, true, nil, failures{}
+			x.denied, x.offsetFailed, x.session, x.failed = true, true, nil, failures{}
 			return nil
 		}
 		return err

@@ -108,9 +108,9 @@ func (p place) failure() error {
 	return cmp.Or(p.listing, p.reading)
 }
 
-// Keep tells the monitor which places are still used. It stops monitoring all others, and forgets their
+// KeepPlaces tells the monitor which places are still used. It stops monitoring all others, and forgets their
 // failures. Their readers still work.
-func (m *Monitor) Keep(names []string) {
+func (m *Monitor) KeepPlaces(names []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	failed := false

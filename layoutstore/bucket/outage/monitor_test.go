@@ -352,13 +352,13 @@ func TestForgetUnusedPlaces(t *testing.T) {
 	if _, err := w.get(t.Context(), "a"); err == nil {
 		t.Fatal("Get during the outage: got no error, want one")
 	}
-	w.monitor.Keep([]string{w.reader.Place(), "s3://other"})
+	w.monitor.KeepPlaces([]string{w.reader.Place(), "s3://other"})
 	if w.monitor.Err() == nil {
 		t.Error("Err() = nil with a used place that fails, want its error")
 	}
 	waited := make(chan error, 1)
 	go func() { waited <- w.monitor.Wait(t.Context()) }()
-	w.monitor.Keep([]string{"s3://other"})
+	w.monitor.KeepPlaces([]string{"s3://other"})
 	if err := w.monitor.Err(); err != nil {
 		t.Errorf("Err() = %v with an unused place that fails, want nil", err)
 	}

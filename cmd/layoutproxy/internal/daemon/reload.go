@@ -94,7 +94,7 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	err = s.live.reconfigure(ctx, options)
 	// A bucket that no source is read from any more, or of a configuration that cannot be used, must not
 	// make this server unready.
-	s.reach.Keep(s.live.Snapshot().Places())
+	s.reach.KeepPlaces(s.live.Snapshot().Places())
 	if err != nil {
 		s.pulls.Store(before)
 		return nil, err
